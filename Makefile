@@ -1,0 +1,38 @@
+# make demo: from a fresh clone to a table of results. make test: the tests. Both set up .venv first if needed.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo fmt check test bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+setup: .venv/.ready  ## create .venv with pinned dependencies
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## the main job: mla and gqa × moe and swiglu on real text, tuned, on two seeds
+	$(BIN)/python run.py experiment=demo -m
+
+fmt: setup  ## format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: setup  ## lint, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest -n 2
+
+bench: setup  ## side-by-side measurements (minutes)
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the environment and raw output; experiments/ stays
+	rm -rf .venv multirun .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The bridge from Hydra's `-m` to nanochat's studies."""

@@ -1,0 +1,25 @@
+"""How many heads, and how wide: the rules that attentions share."""
+
+from __future__ import annotations
+
+from nanochat.core.errors import alternatives, spec_error
+
+
+def divisors(n: int) -> list[int]:
+    """All divisors of n, ascending."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def resolve_heads(heads: int | None, *, dim: int, split: bool) -> int:
+    """The number of heads; null is max(4, dim // 64), or the nearest below it that divides `dim`.
+
+    split: whether the heads share out `dim` between them, so that their number must divide it.
+    Raises `SpecError` on `heads`, naming the nearest numbers that do.
+    """
+    if heads is None:
+        most = max(4, dim // 64)
+        return max(d for d in divisors(dim) if d <= most) if split else most
+    if split and dim % heads:
+        near = sorted(sorted(divisors(dim), key=lambda d: abs(d - heads))[:2])
+        raise spec_error("heads", heads, f"must divide dim={dim}", f"try {alternatives(near)}")
+    return heads

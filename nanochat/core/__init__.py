@@ -1,0 +1,1 @@
+"""What every other package stands on: Specs, errors, artifacts, provenance, devices, composition."""

@@ -1,0 +1,174 @@
+"""Composition: from overrides to plain data. Beside `run.py` and the sweeper plugin, the only code that knows Hydra."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nanochat.core.errors import SpecError, nearest, spec_error
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+@dataclass(frozen=True)
+class Values:
+    """`a,b,c` or `range(1,4)`: override values, all of which are run."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """`interval(low, high)`, `tag(log, interval(…))`, `int(interval(…))`: a range to search, both ends included."""
+
+    low: float
+    high: float
+    log: bool
+    integer: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`choice(a, b)`: categories to search."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Override:
+    """One command-line override: its key, its text as typed, and the sweep its value describes (None: a fixed value)."""
+
+    key: str
+    text: str
+    sweep: Values | Interval | Choice | None
+
+
+def compose(overrides: Sequence[str], *, conf: Path = CONF) -> dict[str, Any]:
+    """The application's whole config for `overrides`, resolved, as plain dicts, lists and scalars.
+
+    Raises `SpecError` naming the key, and the nearest that exists, for an override that does not fit.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    outer = GlobalHydra.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        with explained(), initialize_config_dir(str(conf), version_base="1.3"):
+            return plain(hydra_compose("config", overrides=list(overrides)))
+    finally:
+        GlobalHydra.set_state(outer)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A DictConfig as resolved plain data, without Hydra's own part."""
+    from omegaconf import OmegaConf
+
+    # The tree under `hydra` is left out before resolving: in a sweeper it holds values that are not there yet.
+    keys = [key for key in config if key != "hydra"]
+    data = OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True, throw_on_missing=True)
+    assert isinstance(data, dict)
+    return {str(key): value for key, value in data.items()}
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Read overrides in Hydra's grammar. Raises `SpecError` for what cannot be read or is not supported."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with explained():
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [Override(key=p.key_or_group, text=text, sweep=_sweep(p)) for p, text in zip(parsed, overrides, strict=True)]
+
+
+def groups(conf: Path = CONF) -> dict[str, list[str]]:
+    """Every config group and its options, read from the folders alone."""
+    found = {
+        folder.name: sorted(f.stem for f in folder.glob("*.yaml"))
+        for folder in sorted(conf.iterdir())
+        if folder.is_dir()
+    }
+    return {group: options for group, options in found.items() if options}
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn Hydra's and OmegaConf's errors into a `SpecError` of a few plain lines."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+
+
+def explain(error: Exception) -> SpecError:
+    """The `SpecError` that says what a Hydra or OmegaConf exception means, with the nearest name that exists."""
+    message = str(error)
+    if found := re.search(r"Could not find '([\w-]+)/([^']+)'", message):
+        group, option = found.groups()
+        return spec_error(group, option, "no such option", nearest(option, groups().get(group, [])))
+    if found := re.search(r"Could not (?:override|append to config.*?) '([^']+)'", message):
+        key = found.group(1).lstrip("+~").split("@")[0]
+        if "experiment" in message and "Add" not in message:
+            return spec_error(key, None, "no such key")
+        return spec_error(key, None, "no such key", nearest_key(key))
+    if "parsing override" in message or "token recognition" in message or "mismatched input" in message:
+        line = message.splitlines()[0]
+        return spec_error(
+            "", None, line, "quote overrides that hold parentheses, commas or spaces: 'lr.peak=interval(1e-4, 1e-2)'"
+        )
+    key = getattr(error, "full_key", None) or ""
+    return spec_error(str(key), None, message.splitlines()[0] if message else type(error).__name__)
+
+
+def nearest_key(key: str) -> str:
+    """The remedy for a misspelt key: the nearest of all keys of the default config, whole or by its last part."""
+    known = list(_keys(compose([])))
+    leaf = key.rpartition(".")[2]
+    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
+    if same_leaf:
+        return f"did you mean '{same_leaf[0]}'?"
+    siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    return nearest(key, known) if "did you" in nearest(key, known) else nearest(key, siblings)
+
+
+def _keys(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in data.items():
+        if not str(name).startswith("_"):
+            yield prefix + str(name)
+            if isinstance(value, Mapping):
+                yield from _keys(value, f"{prefix}{name}.")
+
+
+def _sweep(override: Any) -> Values | Interval | Choice | None:
+    """The sweep that a parsed Hydra override describes."""
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+
+    value = override.value()
+    if not override.is_sweep_override():
+        return None
+    if isinstance(value, ChoiceSweep):
+        texts = tuple(override._get_value_element_as_str(item) for item in value.list)
+        return Values(texts) if value.simple_form else Choice(texts)
+    if isinstance(value, RangeSweep):
+        return Values(tuple(str(item) for item in value.range()))
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None and value.end is not None
+        return Interval(float(value.start), float(value.end), log="log" in value.tags, integer=_is_int(value))
+    raise spec_error(
+        override.key_or_group,
+        override.get_value_string(),
+        "is no sweep that a study knows",
+        "use a,b,c · range(1,4) · interval(…) · tag(log, interval(…)) · choice(a, b)",
+    )
+
+
+def _is_int(interval: Any) -> bool:
+    """`int(interval(…))`: Hydra's cast turns both ends into ints."""
+    return isinstance(interval.start, int) and isinstance(interval.end, int)

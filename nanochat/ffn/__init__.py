@@ -1,0 +1,1 @@
+"""What happens to each token by itself: one file per option, `base.py` is the contract."""

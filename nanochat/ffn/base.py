@@ -1,0 +1,46 @@
+"""The contract of an FFN: what is done to each token by itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Self
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nanochat.core.geometry import Cost, Geometry
+from nanochat.core.spec import Spec
+
+
+class Aux(NamedTuple):
+    """What an FFN says beside its output.
+
+    loss: weighted loss terms, already summed, one value per sequence, None where there are none. Per sequence, so
+    that accumulating micro-batches equals the large batch. metrics: detached scalars by name.
+    """
+
+    loss: Float[Tensor, " batch"] | None
+    metrics: dict[str, Tensor]
+
+
+class FFNSpec(Spec):
+    """Describes an FFN."""
+
+    @abstractmethod
+    def resolve(self, geometry: Geometry) -> Self:
+        """The same Spec with every null filled; raises `SpecError` for what does not fit `geometry`."""
+
+    @abstractmethod
+    def cost(self, geometry: Geometry) -> Cost:
+        """What the resolved Spec costs in one block."""
+
+    @abstractmethod
+    def build(self, geometry: Geometry) -> FFN:
+        """The module of the resolved Spec."""
+
+
+class FFN(nn.Module, ABC):
+    """Maps the residual stream, token by token, and reports losses and metrics of its own."""
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "batch time dim"]) -> tuple[Float[Tensor, "batch time dim"], Aux]: ...

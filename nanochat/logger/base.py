@@ -1,0 +1,35 @@
+"""The contract of a logger."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nanochat.core.spec import Spec
+
+Row = Mapping[str, float]
+
+
+class LoggerSpec(Spec):
+    """Describes where measurements go. Never part of a run's key: it changes nothing in the run."""
+
+    def check(self) -> None:
+        """Refuse, before anything is spent, what cannot work here."""
+
+    @abstractmethod
+    def open(self, folder: Path, *, key: str, step: int, config: Mapping[str, Any]) -> Logger:
+        """Start logging the run `key` in `folder` after `step` (0 at the start); what was logged later is dropped."""
+
+
+class Logger(ABC):
+    """Takes a run's measurements, one row per logged optimizer step."""
+
+    @abstractmethod
+    def log(self, row: Row) -> None:
+        """Write one row; `step` is among its columns."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Everything logged is safe after this."""

@@ -1,0 +1,76 @@
+"""Weights & Biases beside `metrics.csv`; offline unless asked otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from nanochat.core.errors import MachineError, spec_error
+from nanochat.logger.base import Logger, LoggerSpec, Row
+from nanochat.logger.csv import FILE, CSVLogger
+
+
+class WandbSpec(LoggerSpec):
+    """Logs to a W&B project; the run's id there is its key here, so that a resumed run goes on in the same chart."""
+
+    mode: Literal["offline", "online"]
+    project: str
+    entity: str | None
+    timeout: float
+
+    def check(self) -> None:
+        if self.mode == "online" and not (os.environ.get("WANDB_API_KEY") or _logged_in()):
+            raise spec_error(
+                "logger.mode",
+                self.mode,
+                "no W&B account is configured",
+                "run `wandb login`, or use logger.mode=offline",
+            )
+
+    def open(self, folder: Path, *, key: str, step: int, config: Mapping[str, Any]) -> WandbLogger:
+        """Raises `MachineError` when W&B is to be online and does not answer within `timeout` seconds."""
+        import wandb
+
+        settings = wandb.Settings(init_timeout=self.timeout, silent=True, console="off", x_disable_stats=True)
+        try:
+            run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                id=key,
+                name=key,
+                dir=str(folder),
+                mode=self.mode,
+                resume="allow" if self.mode == "online" else None,
+                config=dict(config),
+                settings=settings,
+            )
+        except wandb.errors.Error as error:
+            reason = str(error).splitlines()[0]
+            raise MachineError(
+                f"logger.mode=online: W&B cannot be reached ({reason}); use logger.mode=offline and `wandb sync` later"
+            ) from error
+        return WandbLogger(run, CSVLogger(folder / FILE, step=step))
+
+
+class WandbLogger(Logger):
+    """Rows go to both places."""
+
+    def __init__(self, run: Any, rows: CSVLogger) -> None:
+        self.run = run
+        self.rows = rows
+
+    def log(self, row: Row) -> None:
+        self.rows.log(row)
+        self.run.log(dict(row), step=int(row["step"]))
+
+    def close(self) -> None:
+        self.rows.close()
+        self.run.finish(quiet=True)
+
+
+def _logged_in() -> bool:
+    import wandb
+
+    return bool(wandb.Api.__module__ and wandb.setup().settings.api_key)

@@ -1,0 +1,1 @@
+"""The model: its architecture as one Spec, the transformer that it builds, and sampling from it."""

@@ -1,0 +1,1 @@
+"""How a model knows where a token stands: one file per option, `base.py` is the contract."""

@@ -1,0 +1,139 @@
+"""The only way a run is run: here, in a study's process, or by `python -m nanochat.run run.json`."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import torch
+
+from nanochat.core.errors import MachineError, SpecError, spec_error
+from nanochat.core.provenance import changed_files, code_fingerprint, provenance
+from nanochat.core.artifact import write_json
+from nanochat.core.spec import dump
+from nanochat.run.folder import RunFolder, identify
+from nanochat.run.spec import RunSpec, Settings
+from nanochat.run.train import train
+from nanochat.trainer.callbacks.guard import Diverged
+from nanochat.trainer.control import Control
+
+# Results that repeating the run would only repeat.
+FINAL = ("complete", "diverged")
+
+
+def execute(spec: RunSpec, *, settings: Settings, control: Control) -> dict[str, Any]:
+    """Carry out a resolved run, or what is left of it; returns its `result.json`.
+
+    A run that is final already is not run again. One that another process is writing is waited for. A stopped run
+    goes on from its checkpoint. Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code
+    that changed under `code=refuse`; what goes wrong in training is a status, not an exception.
+    """
+    folder = RunFolder(settings.paths.runs / identify(spec, cache=settings.paths.cache))
+    while True:
+        with folder.lock() as held:
+            if held:
+                return _execute(spec, folder=folder, settings=settings, control=control)
+        if control.stop_requested():
+            return {"status": "stopped", "reason": "another process was writing this run", "key": folder.key}
+        control.progress("wait", tokens=0, total=spec.tokens)
+        time.sleep(0.2)
+
+
+def finished(folder: RunFolder, *, settings: Settings) -> dict[str, Any] | None:
+    """The result of a run that need not be run again under the code rule, else None.
+
+    Raises `SpecError` naming the files when the code changed since and `code=refuse`.
+    """
+    result = folder.result()
+    description = folder.description()
+    if result is None or description is None or result["status"] not in FINAL:
+        return None
+    if settings.code == "accept":
+        return result
+    changed = changed_files(description["code"])
+    if not changed:
+        return result
+    if settings.code == "rerun":
+        return None
+    raise _code_changed(folder, changed)
+
+
+def _execute(spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control) -> dict[str, Any]:
+    known = finished(folder, settings=settings)
+    if known is not None:
+        return known
+    _meet_earlier_code(folder, settings=settings)
+    _use_machine(spec)
+    folder.result_file.unlink(missing_ok=True)
+    try:
+        result = train(spec, folder=folder, settings=settings, control=control, describe=lambda: _describe(spec, folder))
+    except SpecError:
+        raise
+    except Diverged as error:
+        result = {"status": "diverged", "reason": str(error)}
+    except Exception as error:
+        result = {"status": "oom" if _is_oom(error) else "failed", "reason": _reason(error)}
+        folder.log(f"{result['status']}: {result['reason']}")
+        if not isinstance(error, MachineError) and result["status"] == "failed":
+            folder.log(_traceback(error))
+    folder.write_result(result)
+    folder.log(f"{result['status']} {result['reason']}".rstrip())
+    stored = folder.result()
+    assert stored is not None
+    return stored
+
+
+def _meet_earlier_code(folder: RunFolder, *, settings: Settings) -> None:
+    """What an earlier attempt left is gone on with only if it came from this code, or by the user's word."""
+    description = folder.description()
+    changed = changed_files(description["code"]) if description else []
+    if changed and settings.code == "refuse" and folder.state_file.exists():
+        raise _code_changed(folder, changed)
+    if changed and settings.code != "accept":
+        folder.clear()
+
+
+def _describe(spec: RunSpec, folder: RunFolder) -> None:
+    """`run.json`: written once the texts are known to be good, so that nothing stands for a run that cannot be."""
+    write_json(
+        folder.spec_file,
+        {"schema": 1, "key": folder.key, "run": dump(spec), "code": code_fingerprint(), "provenance": provenance()},
+    )
+
+
+def _use_machine(spec: RunSpec) -> None:
+    """Threads and determinism of this process: a run's curve depends on its Spec alone."""
+    assert spec.trainer.threads is not None
+    torch.set_num_threads(spec.trainer.threads)
+    if spec.trainer.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling fresh memory would only hide reads of what was never written, at the price of a pass over it.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def _code_changed(folder: RunFolder, changed: list[str]) -> SpecError:
+    listed = ", ".join(changed[:6]) + (" …" if len(changed) > 6 else "")
+    return spec_error(
+        "code",
+        "refuse",
+        f"run {folder.key} was made by other code: {listed}",
+        "use code=accept to take it as it is, or code=rerun to make it again",
+    )
+
+
+def _is_oom(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text
+
+
+def _reason(error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return first if isinstance(error, MachineError) else f"{type(error).__name__}: {first}"
+
+
+def _traceback(error: Exception) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,1 @@
+"""How a model is trained: the LightningModule, its callbacks and the device it runs on."""

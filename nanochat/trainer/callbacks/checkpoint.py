@@ -1,0 +1,37 @@
+"""Checkpoints to resume from, and stopping on request."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from nanochat.core.artifact import atomic_path
+from nanochat.trainer.control import Control
+
+
+class Checkpoint(Callback):
+    """Saves model, optimizer and loop to `path` every `seconds`, and when the run is asked to stop.
+
+    Saving is atomic: a run killed while it saves resumes from the checkpoint before. How often it saves changes
+    nothing in the run, so it is measured by the clock.
+    """
+
+    def __init__(self, path: Path, *, control: Control, seconds: float) -> None:
+        self.path = path
+        self.control = control
+        self.seconds = seconds
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        stop = self.control.stop_requested()
+        if stop or time.monotonic() - self.saved_at >= self.seconds:
+            with atomic_path(self.path) as part:
+                trainer.save_checkpoint(part)
+            self.saved_at = time.monotonic()
+        if stop:
+            trainer.should_stop = True

@@ -1,0 +1,93 @@
+"""The LightningModule: one training step = one optimizer step over a whole batch, in micro-batches."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from nanochat.lr.base import LRSpec
+from nanochat.objective.base import ObjectiveSpec
+from nanochat.optimizer.base import OptimizerSpec
+
+
+class Batch(NamedTuple):
+    """The sequences of one optimizer step: T+1 tokens each, and the document that each token belongs to."""
+
+    tokens: Int[Tensor, "sequences time_and_one"]
+    docs: Int[Tensor, "sequences time_and_one"]
+
+
+class LanguageModel(lightning.LightningModule):
+    """Trains `model`; Lightning brings devices, precision and checkpoints.
+
+    The loss of a micro-batch is its summed nats over the tokens of the *whole* batch, plus its sequences' own
+    losses (a router's balance) over the sequences of the whole batch: gradients accumulated over micro-batches are
+    those of the large batch. Optimisation is manual, so that this division stands here to be read.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        objective: ObjectiveSpec,
+        optimizer: OptimizerSpec,
+        lr: LRSpec,
+        steps: int,
+        micro: int,
+        grad_clip: float | None,
+        isolate: bool,
+    ) -> None:
+        """`micro`: sequences per forward pass · `steps`: optimizer steps of the run · `grad_clip`: highest gradient
+        norm, None for no clipping · `isolate`: attention stays within documents."""
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.objective = objective
+        self.optimizer = optimizer
+        self.lr = lr
+        self.steps = steps
+        self.micro = micro
+        self.grad_clip = grad_clip
+        self.isolate = isolate
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer.build(self.model)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """One optimizer step. Returns the mean loss in nats per token, the gradient's norm before clipping, the rate
+        and what the model's parts report."""
+        optimizer: Any = self.optimizers()
+        rate = self.lr.rate(self.global_step, steps=self.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        measured = self.accumulate(batch)
+        norm = self.clip()
+        optimizer.step()
+        return {**measured, "grad_norm": float(norm), "lr": rate}
+
+    def accumulate(self, batch: Batch) -> dict[str, float]:
+        """Add up the gradients of all micro-batches; returns loss and metrics of the batch."""
+        sequences, count = batch.tokens.shape[0], batch.tokens[:, 1:].numel()
+        nats = torch.zeros((), device=batch.tokens.device)
+        metrics: dict[str, Tensor] = {}
+        for tokens, docs in zip(batch.tokens.split(self.micro), batch.docs.split(self.micro), strict=True):
+            output = self.model(tokens[:, :-1], docs=docs[:, :-1] if self.isolate else None)
+            part = self.objective.nats(output.logits, self.objective.targets(tokens))
+            loss = part / count
+            if output.aux.loss is not None:
+                loss = loss + output.aux.loss.sum() / sequences
+            self.manual_backward(loss)
+            nats += part.detach()
+            for name, value in output.aux.metrics.items():
+                metrics[name] = metrics.get(name, 0.0) + value * (len(tokens) / sequences)
+        return {"train_loss": float(nats) / count, **{name: float(value) for name, value in metrics.items()}}
+
+    def clip(self) -> Tensor:
+        """The norm of all gradients; scaled down to `grad_clip` where it is larger."""
+        limit = self.grad_clip if self.grad_clip is not None else float("inf")
+        return nn.utils.clip_grad_norm_(self.model.parameters(), limit)

@@ -1,0 +1,47 @@
+"""The one door: compose, validate, hand to the task."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Returns the exit code: 0 done, 2 the user's mistake, 1 the machine's failure, 130 interrupted."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from nanochat.core.help import text
+
+        print(text())
+        return 0
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting; we say it in plain words
+    import hydra
+
+    from nanochat.core.compose import explained, plain
+    from nanochat.core.errors import MachineError, SpecError
+
+    code = 0
+
+    @hydra.main(config_path="conf", config_name="config", version_base="1.3")
+    def job(config: object) -> None:
+        from nanochat.task.base import perform
+
+        nonlocal code
+        code = perform(plain(config))
+
+    try:
+        with explained():
+            job()
+    except (SpecError, MachineError) as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
