@@ -38,8 +38,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
-    except SystemExit as exit:
-        return int(exit.code or 0)
+    except SystemExit as ended:
+        return int(ended.code or 0)
     return code
 
 

@@ -40,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Override:
-    """One command-line override: its key, its text as typed, and the sweep its value describes (None: a fixed value)."""
+    """One command-line override: its key, its text as typed, and the sweep in it (None: a fixed value)."""
 
     key: str
     text: str

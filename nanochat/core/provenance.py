@@ -18,7 +18,22 @@ PACKAGES = ("torch", "lightning", "optuna", "hydra-core", "omegaconf", "pydantic
 
 # What decides a run's numbers; study, report and task only choose and show runs.
 FINGERPRINTED = (
-    "core tokenizer norm position attention ffn init model data optimizer lr objective eval trainer run".split()
+    "core",
+    "tokenizer",
+    "norm",
+    "position",
+    "attention",
+    "ffn",
+    "init",
+    "model",
+    "data",
+    "optimizer",
+    "lr",
+    "objective",
+    "eval",
+    "logger",
+    "trainer",
+    "run",
 )
 
 

@@ -12,11 +12,14 @@ from pydantic import model_validator
 
 from nanochat.core.artifact import read_json, write_json
 from nanochat.core.errors import spec_error
+from nanochat.core.progress import track
 from nanochat.core.spec import Share, Spec, dump, hash_of
 from nanochat.data.split import SPLITS, document_hash, split_of_hash
 
 # Raised when documents are read or counted otherwise than before, so that remembered contents are taken anew.
 READING = 1
+
+MEGABYTE = 1 << 20
 
 
 class Document(NamedTuple):
@@ -87,18 +90,32 @@ class DataSpec(Spec):
         memory = cache / "contents" / f"{hash_of([READING, dump(self), files])}.json"
         if memory.exists():
             return Contents(**read_json(memory))
-        contents = self._read_contents()
+        contents = self._read_contents(sum(size for _, size, _ in files))
         write_json(memory, contents._asdict())
         return contents
 
-    def _read_contents(self) -> Contents:
+    def _read_contents(self, total: int) -> Contents:
+        """`total`: bytes of all sources, for the progress bar; 0 where there are none."""
         digest = hashlib.sha256()
         documents: dict[str, int] = dict.fromkeys(SPLITS, 0)
         sizes: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        for document in self.documents():
-            number = document_hash(document.text)
-            digest.update(number.to_bytes(8, "big"))
-            split = split_of_hash(number, valid=self.valid, test=self.test)
-            documents[split] += 1
-            sizes[split] += len(document.text.encode())
+
+        def megabytes() -> Iterator[None]:
+            """Do the work, stopping after every megabyte of text."""
+            unreported = 0
+            for document in self.documents():
+                number = document_hash(document.text)
+                digest.update(number.to_bytes(8, "big"))
+                split = split_of_hash(number, valid=self.valid, test=self.test)
+                size = len(document.text.encode())
+                documents[split] += 1
+                sizes[split] += size
+                unreported += size
+                if unreported >= MEGABYTE:
+                    unreported = 0
+                    yield
+
+        steps = megabytes()
+        for _ in track(steps, total=total / MEGABYTE, label="reading the texts") if total else steps:
+            pass
         return Contents(digest.hexdigest(), documents, sizes)

@@ -172,14 +172,17 @@ def _write_meta(contents: Contents, tokenizer: Tokenizer, *, folder: Path) -> No
         for path in paths
     }
     dtype = np.dtype(id_dtype(tokenizer.vocab_size)).name
-    write_json(folder / META, {"fingerprint": contents.fingerprint, "dtype": dtype, "files": files})
+    meta = {"fingerprint": contents.fingerprint, "dtype": dtype, "files": files}
+    write_json(folder / META, {**meta, "check": hash_of(meta)})
 
 
 def _open(spec: TokenizerSpec, folder: Path) -> Corpus:
     try:
         meta = read_json(folder / META)
-    except OSError as error:
-        raise _damaged(folder, META, f"cannot be read ({error.strerror})") from error
+    except (OSError, MachineError) as error:
+        raise _damaged(folder, META, "is missing or no JSON") from error
+    if not isinstance(meta, dict) or meta.pop("check", None) != hash_of(meta):
+        raise _damaged(folder, META, "is not what was written")
     _verify(meta["files"], folder)
     tokenizer = spec.prepare(lambda: (), folder / TOKENIZER)
     shards = {s: Shard(folder / s, dtype=meta["dtype"], fingerprint=meta["fingerprint"]) for s in SPLITS}

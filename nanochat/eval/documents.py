@@ -36,7 +36,7 @@ def select(
     _, order = np.unique(shard.hashes, return_index=True)  # sorted by hash; a text that occurs twice counts once
     names = shard.names()
     documents, total = [], 0
-    for index in order:
+    for index in order.tolist():
         ids, size = shard.document(index), int(shard.document_bytes[index])
         if document_bytes is not None and size > document_bytes:
             ids, size = _beginning(ids, tokenizer, document_bytes)

@@ -32,6 +32,7 @@ class WandbSpec(LoggerSpec):
     def open(self, folder: Path, *, key: str, step: int, config: Mapping[str, Any]) -> WandbLogger:
         """Raises `MachineError` when W&B is to be online and does not answer within `timeout` seconds."""
         import wandb
+        from wandb.errors import Error
 
         settings = wandb.Settings(init_timeout=self.timeout, silent=True, console="off", x_disable_stats=True)
         try:
@@ -46,7 +47,7 @@ class WandbSpec(LoggerSpec):
                 config=dict(config),
                 settings=settings,
             )
-        except wandb.errors.Error as error:
+        except Error as error:
             reason = str(error).splitlines()[0]
             raise MachineError(
                 f"logger.mode=online: W&B cannot be reached ({reason}); use logger.mode=offline and `wandb sync` later"

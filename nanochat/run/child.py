@@ -21,7 +21,7 @@ REPORT_SECONDS = 0.2
 
 
 class Pipe:
-    """Control over a pipe. The closing of the pipe asks to stop, as the word `stop` does: nobody trains for a dead owner."""
+    """Control over a pipe. Its closing asks to stop, as the word `stop` does: nobody trains for a dead owner."""
 
     def __init__(self, channel: Connection) -> None:
         self.channel = channel

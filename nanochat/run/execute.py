@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
+import traceback
 from typing import Any
 
 import torch
+from torch.utils import deterministic
 
+from nanochat.core.artifact import write_json
 from nanochat.core.errors import MachineError, SpecError, spec_error
 from nanochat.core.provenance import changed_files, code_fingerprint, provenance
-from nanochat.core.artifact import write_json
 from nanochat.core.spec import dump
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.spec import RunSpec, Settings
@@ -67,7 +70,8 @@ def _execute(spec: RunSpec, *, folder: RunFolder, settings: Settings, control: C
     _use_machine(spec)
     folder.result_file.unlink(missing_ok=True)
     try:
-        result = train(spec, folder=folder, settings=settings, control=control, describe=lambda: _describe(spec, folder))
+        describe = functools.partial(_describe, spec, folder)
+        result = train(spec, folder=folder, settings=settings, control=control, describe=describe)
     except SpecError:
         raise
     except Diverged as error:
@@ -76,7 +80,7 @@ def _execute(spec: RunSpec, *, folder: RunFolder, settings: Settings, control: C
         result = {"status": "oom" if _is_oom(error) else "failed", "reason": _reason(error)}
         folder.log(f"{result['status']}: {result['reason']}")
         if not isinstance(error, MachineError) and result["status"] == "failed":
-            folder.log(_traceback(error))
+            folder.log("".join(traceback.format_exception(error)))
     folder.write_result(result)
     folder.log(f"{result['status']} {result['reason']}".rstrip())
     stored = folder.result()
@@ -110,7 +114,7 @@ def _use_machine(spec: RunSpec) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling fresh memory would only hide reads of what was never written, at the price of a pass over it.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    setattr(deterministic, "fill_uninitialized_memory", False)  # noqa: B010 - its stub does not list it
 
 
 def _code_changed(folder: RunFolder, changed: list[str]) -> SpecError:
@@ -131,9 +135,3 @@ def _is_oom(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return first if isinstance(error, MachineError) else f"{type(error).__name__}: {first}"
-
-
-def _traceback(error: Exception) -> str:
-    import traceback
-
-    return "".join(traceback.format_exception(error))

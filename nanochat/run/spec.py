@@ -46,7 +46,9 @@ class BatchSpec(Spec):
         sequences = self.tokens // context
         divisors = [n for n in range(1, sequences + 1) if sequences % n == 0]
         if self.micro is not None and self.micro not in divisors:
-            raise spec_error("micro", self.micro, f"must divide the batch's {sequences} sequences", f"try {alternatives(divisors)}")
+            raise spec_error(
+                "micro", self.micro, f"must divide the batch's {sequences} sequences", f"try {alternatives(divisors)}"
+            )
         fitting = [n for n in divisors if n * context <= micro_tokens]
         return self.replace(micro=self.micro or max(fitting, default=1))
 
@@ -61,8 +63,12 @@ class StopSpec(Spec):
     def _one_rule(self) -> Self:
         if (self.tokens is None) == (self.steps is None):
             found = "both are given" if self.tokens else "neither is given"
-            raise spec_error("tokens", self.tokens, f"exactly one of stop.tokens and stop.steps ends a run; {found}",
-                             "set one of them to null, e.g. stop.tokens=null stop.steps=100")
+            raise spec_error(
+                "tokens",
+                self.tokens,
+                f"exactly one of stop.tokens and stop.steps ends a run; {found}",
+                "set one of them to null, e.g. stop.tokens=null stop.steps=100",
+            )
         return self
 
     def resolve(self, *, batch_tokens: int) -> Self:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -14,14 +16,15 @@ from nanochat.core.device import peak_memory_mib
 from nanochat.core.spec import dump
 from nanochat.data.corpus import Corpus, prepare
 from nanochat.data.sequences import Sequences
-from nanochat.eval.bits_per_byte import Scores
+from nanochat.eval.bits_per_byte import score
+from nanochat.eval.documents import select
 from nanochat.eval.record import write_record
-from nanochat.logger.csv import read
+from nanochat.eval.scores import Scores
 from nanochat.run.folder import RunFolder
 from nanochat.run.spec import RunSpec, Settings
 from nanochat.trainer.callbacks.checkpoint import Checkpoint
 from nanochat.trainer.callbacks.first_batch import FirstBatch
-from nanochat.trainer.callbacks.guard import Guard
+from nanochat.trainer.callbacks.guard import Diverged, Guard
 from nanochat.trainer.callbacks.record import Record
 from nanochat.trainer.control import Control
 from nanochat.trainer.fit import Batches, checkpoint_step, fit
@@ -77,3 +80,132 @@ def train(
         return {"status": "stopped", "reason": f"stopped at {progress['tokens']:,} tokens", **progress}
     control.progress("test", tokens=spec.tokens, total=spec.tokens)
     return finish(spec, folder=folder, corpus=corpus, evaluate=evaluate, sequences=sequences, progress=progress)
+
+
+def build_module(spec: RunSpec) -> LanguageModel:
+    """The model of a resolved run with its initial weights, in its training module."""
+    assert spec.batch.micro is not None
+    model = spec.architecture.build(vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
+    if spec.trainer.compile:
+        model.compile()
+    return LanguageModel(
+        model,
+        objective=spec.objective,
+        optimizer=spec.optimizer,
+        lr=spec.lr,
+        steps=spec.steps,
+        micro=spec.batch.micro,
+        grad_clip=spec.grad_clip,
+        isolate=spec.batch.isolate,
+    )
+
+
+def validation_steps(spec: RunSpec) -> frozenset[int]:
+    """The steps after which a run validates: evenly spaced, the last one its end."""
+    count = min(spec.eval.evaluations, spec.steps)
+    return frozenset(round(spec.steps * (i + 1) / count) for i in range(count))
+
+
+class Evaluation:
+    """Scores the model of a run on the documents of its held-out splits."""
+
+    def __init__(self, spec: RunSpec, corpus: Corpus, module: LanguageModel) -> None:
+        self.spec = spec
+        self.corpus = corpus
+        self.module = module
+        self.documents = {
+            split: select(shard, tokenizer=corpus.tokenizer, max_bytes=size, document_bytes=spec.eval.document_bytes)
+            for split, shard, size in (
+                ("valid", corpus.valid, spec.eval.valid_bytes),
+                ("test", corpus.test, spec.eval.test_bytes),
+            )
+        }
+
+    def score(self, split: str) -> Scores:
+        """The scores on `valid` or `test`, in the precision that the run trains in."""
+        assert self.spec.eval.overlap is not None
+        model = self.module.model
+        training = model.training
+        model.eval()
+        scores = score(
+            self.logits,
+            self.documents[split],
+            tokenizer=self.corpus.tokenizer,
+            context=self.spec.context,
+            overlap=self.spec.eval.overlap,
+            batch=self.spec.eval.batch,
+            device=self.module.device,
+            counts=self.corpus.counts,
+        )
+        model.train(training)
+        return scores
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """The model's logits for the token after each of `tokens`."""
+        bf16 = self.spec.trainer.precision == "bf16"
+        with torch.autocast(self.module.device.type, dtype=torch.bfloat16, enabled=bf16):
+            return self.module.model(tokens).logits
+
+    def valid(self) -> dict[str, float]:
+        """What a row of metrics.csv holds of a validation."""
+        scores = self.score("valid")
+        return {"valid_loss": scores.nats_per_token, "valid_bpb": scores.bits_per_byte}
+
+    def unigram_bits_per_byte(self) -> float:
+        """What a model that knows only how often each token occurs in train (plus one) scores on the test documents."""
+        counts = self.corpus.counts + 1.0
+        surprise = -np.log2(counts / counts.sum())
+        documents = self.documents["test"]
+        return float(sum(surprise[d.ids[1:]].sum() for d in documents) / sum(d.bytes for d in documents))
+
+
+def finish(
+    spec: RunSpec,
+    *,
+    folder: RunFolder,
+    corpus: Corpus,
+    evaluate: Evaluation,
+    sequences: Sequences,
+    progress: dict[str, Any],
+) -> dict[str, Any]:
+    """Score the trained model, write record and weights; returns the result of a complete run."""
+    test, valid = evaluate.score("test"), evaluate.score("valid")
+    for name, scores in (("test", test), ("valid", valid)):
+        if not math.isfinite(scores.bits_per_byte):
+            raise Diverged(f"bits per byte on the {name} documents are {scores.bits_per_byte}")
+    write_record(folder.record_file, test)
+    with atomic_path(folder.model_file) as part:
+        safetensors.torch.save_model(evaluate.module.model, str(part))
+    # A complete run has nothing to resume; its checkpoint would only fill the disk of a long study.
+    folder.state_file.unlink(missing_ok=True)
+    share, epochs = sequences.covered(spec.tokens)
+    cost = spec.architecture.cost(vocab=spec.tokenizer.ids, context=spec.context)
+    return {
+        "status": "complete",
+        "reason": "",
+        **progress,
+        "params": cost.params,
+        "non_embedding_params": spec.architecture.non_embedding_params(vocab=spec.tokenizer.ids, context=spec.context),
+        "flops": cost.flops * spec.tokens,
+        "flops_mfu": cost.flops_mfu * spec.tokens,
+        "state_bytes_per_token": cost.state_bytes,
+        "test": summary(test),
+        "valid": summary(valid),
+        "reference": {"unigram_bpb": evaluate.unigram_bits_per_byte(), "entropy_bpb": spec.data.entropy()},
+        "coverage": {"share": share, "epochs": epochs, "train_tokens": sequences.epoch_tokens},
+        "corpus": {"describe": spec.data.describe(), "fingerprint": corpus.fingerprint},
+        "peak_memory_mib": round(peak_memory_mib(evaluate.module.device.type), 1),
+    }
+
+
+def summary(scores: Scores) -> dict[str, float | int]:
+    """The headline numbers of a scoring, for `result.json`."""
+    return {
+        "bpb": scores.bits_per_byte,
+        "loss": scores.nats_per_token,
+        "perplexity": scores.perplexity,
+        "accuracy": scores.accuracy,
+        "documents": len(scores.names),
+        "bytes": scores.bytes,
+        "tokens": scores.tokens,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,10 @@ class Tokenizer(ABC):
         """For each id, how many UTF-8 bytes of text it stands for: [vocab_size]; 0 for special tokens."""
 
     @abstractmethod
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """The UTF-8 bytes that `ids` stand for; special tokens stand for none."""
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of `ids`. Bytes that are not UTF-8, as a model may sample, become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Byte(Tokenizer):
     def encode(self, text: str) -> NDArray[np.uint16]:
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint16)
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
         return array[array < BYTES].astype(np.uint8).tobytes()
 

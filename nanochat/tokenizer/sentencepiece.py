@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import numpy as np
 import sentencepiece
@@ -119,7 +119,7 @@ class SentencePiece(Tokenizer):
             ids = ids + self._escaped + segment
         return np.array(ids, dtype=id_dtype(self.vocab_size))
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         # Not the library's own decoding, which shows U+2581 as a space.
         return b"".join([self._bytes[number] for number in ids])
 

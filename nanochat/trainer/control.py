@@ -15,6 +15,7 @@ class Control(Protocol):
 
     def stop_requested(self) -> bool:
         """Whether the run is to checkpoint and end now."""
+        ...
 
 
 class Silent:

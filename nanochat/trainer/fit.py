@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ def fit(
 
     `resume`: a checkpoint to go on from; `batches` must then start at its step.
     """
+    _hush()
     trainer = lightning.Trainer(
         accelerator="gpu" if spec.device == "cuda" else "cpu",
         devices=1,
@@ -57,6 +60,12 @@ def fit(
     )
     trainer.fit(module, batches, ckpt_path=resume, weights_only=True)
     return trainer.global_step
+
+
+def _hush() -> None:
+    """Lightning's advice is for people who call it themselves."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
 
 
 def checkpoint_step(path: Path) -> int:

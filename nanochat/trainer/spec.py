@@ -10,7 +10,7 @@ from nanochat.core.spec import Count, Spec
 
 
 class TrainerSpec(Spec):
-    """On what, and in what precision, a run computes. All of it can change the last bits, so all of it is in the key."""
+    """On what, and in what precision, a run computes. All of it can change the last bits: it is in the key."""
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["fp32", "bf16"] | None

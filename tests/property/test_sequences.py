@@ -94,7 +94,7 @@ def test_the_order_is_of_text_seed_and_epoch():
 
 def test_the_order_stays_what_it_was():
     """Runs are paired, and resumed, by this order: a change of numpy or of ours must not go unnoticed."""
-    assert document_order("f", documents=8, seed=1, epoch=0).tolist() == [0, 0, 0, 0, 0, 0, 0, 0]
+    assert document_order("f", documents=8, seed=1, epoch=0).tolist() == [3, 5, 6, 1, 0, 7, 4, 2]
 
 
 def test_how_much_was_covered(shard):

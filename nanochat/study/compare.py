@@ -1,0 +1,5 @@
+from nanochat.core.spec import Spec
+
+
+class CompareSpec(Spec):
+    pass
