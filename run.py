@@ -27,7 +27,11 @@ def main() -> int:
         from nanochat.task.base import perform
 
         nonlocal code
-        code = perform(plain(config))
+        try:
+            code = perform(plain(config))
+        except (SpecError, MachineError) as error:  # caught here: Hydra would print a line of its own first
+            print(error, file=sys.stderr)
+            code = error.exit_code
 
     try:
         with explained():

@@ -20,6 +20,7 @@ def resolve_heads(heads: int | None, *, dim: int, split: bool) -> int:
         most = max(4, dim // 64)
         return max(d for d in divisors(dim) if d <= most) if split else most
     if split and dim % heads:
-        near = sorted(sorted(divisors(dim), key=lambda d: abs(d - heads))[:2])
-        raise spec_error("heads", heads, f"must divide dim={dim}", f"try {alternatives(near)}")
+        below = [d for d in divisors(dim) if d < heads][-1:]
+        above = [d for d in divisors(dim) if d > heads][:1]
+        raise spec_error("heads", heads, f"must divide dim={dim}", f"try {alternatives(below + above)}")
     return heads

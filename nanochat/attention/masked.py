@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -30,6 +31,13 @@ def visible(
 def same_document(docs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch 1 time time"]:
     """Pairs of tokens that lie in one document."""
     return (docs[:, :, None] == docs[:, None, :])[:, None]
+
+
+def document_positions(docs: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
+    """Where each token stands in its document; a document begins wherever the number changes."""
+    position = torch.arange(docs.shape[1], device=docs.device)
+    begins = F.pad(docs[:, 1:] != docs[:, :-1], (1, 0), value=True)
+    return position - torch.where(begins, position, 0).cummax(dim=1).values
 
 
 def naive_attention(

@@ -115,7 +115,7 @@ class Latent(NamedTuple):
 
 
 class MLA(Attention[Latent]):
-    """Projections bear DeepSeek's names; a query or key head is [nope | rope], an output of `kv_b_proj` [nope | value]."""
+    """Projections bear DeepSeek's names. A query or key head is [nope | rope], one of `kv_b_proj` [nope | value]."""
 
     def __init__(self, spec: MLASpec, *, dim: int, position: Position) -> None:
         super().__init__()

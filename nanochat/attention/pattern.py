@@ -94,19 +94,19 @@ def problems(pattern: Pattern, *, heads: int, context: int) -> list[Problem]:
     a clipped pattern may be plain causal attention, and what was then found of "sparse" would mean nothing.
     """
     broken = list(_broken(pattern, heads=heads, context=context))
-    if broken:
-        near = nearest_valid(pattern, heads=heads, context=context)
+    near = nearest_valid(pattern, heads=heads, context=context) if broken else None
+    if near is not None:
         names = ["blocksize", "local_attn_ctx", *(["num_verts", "vertsize"] if pattern.kind == "fixed" else [])]
         text = ", ".join(f"{name}={getattr(near, name)}" for name in names)
         broken[-1] = replace(broken[-1], remedy=f"the nearest that is valid: {text}")
     return broken
 
 
-def nearest_valid(pattern: Pattern, *, heads: int, context: int) -> Pattern:
+def nearest_valid(pattern: Pattern, *, heads: int, context: int) -> Pattern | None:
     """The valid pattern nearest to an invalid one, and never one that is plain causal attention.
 
     The segment and the number of columns say what a pattern is, so they change last: the distance is the sum of
-    |log₂| ratios, those two counted eight times. Ties keep the width of a column.
+    |log₂| ratios, those two counted eight times. Ties keep the width of a column. None for contexts of a few tokens.
     """
 
     def distance(other: Pattern) -> tuple[float, float]:
@@ -116,7 +116,7 @@ def nearest_valid(pattern: Pattern, *, heads: int, context: int) -> Pattern:
         shape = ratio("local_attn_ctx") + ratio("num_verts")
         return round(8 * shape + ratio("blocksize") + ratio("vertsize"), 9), ratio("vertsize")
 
-    return min(_candidates(pattern, heads=heads, context=context), key=distance)
+    return min(_candidates(pattern, heads=heads, context=context), key=distance, default=None)
 
 
 def _broken(pattern: Pattern, *, heads: int, context: int) -> Iterator[Problem]:
@@ -130,7 +130,7 @@ def _broken(pattern: Pattern, *, heads: int, context: int) -> Iterator[Problem]:
     if pattern.kind != "fixed":
         return
     stride = max(1, width // block)
-    blocks = f"the stride of {stride} blocks (local_attn_ctx={width} / blocksize={block})"
+    blocks = f"the stride of {stride} in blocks (local_attn_ctx={width} / blocksize={block})"
     if vert > stride or stride % vert:
         yield Problem(key="vertsize", value=vert, rule=f"must divide {blocks}")
     if heads % verts:
@@ -140,10 +140,12 @@ def _broken(pattern: Pattern, *, heads: int, context: int) -> Iterator[Problem]:
 
 
 def _candidates(pattern: Pattern, *, heads: int, context: int) -> Iterator[Pattern]:
-    """Valid patterns around one: segments that divide the context, or its own."""
+    """Valid patterns around one: its own segment, those that divide the context, and powers of two of blocks."""
     for block in divisors(context):
-        widths = {block * n for n in divisors(context // block)} | {pattern.local_attn_ctx}
-        for width in widths:
+        blocks = context // block
+        widths = {block * n for n in (*divisors(blocks), *(2**i for i in range(blocks.bit_length())))}
+        widths.add(pattern.local_attn_ctx)
+        for width in sorted(widths):
             for verts, vert in _columns(pattern.kind, stride=width // block, heads=heads):
                 found = replace(pattern, blocksize=block, local_attn_ctx=width, num_verts=verts, vertsize=vert)
                 dense = width == context or (pattern.kind == "fixed" and vert == width // block)

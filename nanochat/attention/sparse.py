@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nanochat.attention.base import Attention, AttentionSpec
 from nanochat.attention.heads import resolve_heads
 from nanochat.attention.keyvalue import KeyValue, extend, merge_heads, split_heads
-from nanochat.attention.masked import naive_attention, same_document, visible
+from nanochat.attention.masked import document_positions, naive_attention, same_document, visible
 from nanochat.attention.pattern import Kind, Pattern, derive, problems
 from nanochat.core.errors import Problem, SpecError
 from nanochat.core.geometry import Cost, Geometry, attention_cost, dense_cost
@@ -130,11 +130,19 @@ class Sparse(Attention[KeyValue]):
         q, k, v = (split_heads(p(x), self.head_dim) for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = self.position.rotate(q, k, offset=offset)
         state = extend(state, k, v)
-        allowed = self.mask[None, :, offset : state.length, : state.length]
-        if docs is not None:
-            allowed = allowed & same_document(docs)
+        if docs is None:
+            allowed = self.mask[None, :, offset : state.length, : state.length]
+        else:
+            allowed = self.packed(docs)
         if self.kernel == "sdpa":
             y = F.scaled_dot_product_attention(q, state.k, state.v, attn_mask=allowed)
         else:
             y = naive_attention(q, state.k, state.v, allowed=allowed, scale=self.head_dim**-0.5)
         return self.o_proj(merge_heads(y)), state
+
+    def packed(self, docs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch heads time time"]:
+        """The pattern begun anew in every document, so that packing documents changes none of them."""
+        position = document_positions(docs)
+        pattern = self.mask[:, position[:, :, None], position[:, None, :]].transpose(0, 1)
+        # A document that comes twice has the same positions twice: its first copy must not see the second.
+        return pattern & same_document(docs).tril()

@@ -115,9 +115,9 @@ def explain(error: Exception) -> SpecError:
         return spec_error(group, option, "no such option", nearest(option, groups().get(group, [])))
     if found := re.search(r"Could not (?:override|append to config.*?) '([^']+)'", message):
         key = found.group(1).lstrip("+~").split("@")[0]
-        if "experiment" in message and "Add" not in message:
-            return spec_error(key, None, "no such key")
         return spec_error(key, None, "no such key", nearest_key(key))
+    if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", message):
+        return spec_error("", None, f"{found.group(1)}: one run takes one value", "add -m to make it a study")
     if "parsing override" in message or "token recognition" in message or "mismatched input" in message:
         line = message.splitlines()[0]
         return spec_error(
@@ -134,8 +134,9 @@ def nearest_key(key: str) -> str:
     same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
     if same_leaf:
         return f"did you mean '{same_leaf[0]}'?"
-    siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
-    return nearest(key, known) if "did you" in nearest(key, known) else nearest(key, siblings)
+    parent = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == parent]
+    return nearest(key, siblings or known)
 
 
 def _keys(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

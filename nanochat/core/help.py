@@ -43,7 +43,7 @@ examples
   python run.py attention=mla,gqa 'lr.peak=tag(log, interval(3e-4, 3e-2))' seed=1,2,3 -m
   python run.py data=text data.path=book.txt model=micro stop.tokens=1e7
   python run.py task=sample task.prompt='def '       text from the trained model
-  python run.py attention=mla task=plan              parameters, FLOPs, time before spending
+  python run.py attention=mla task=plan              what it costs, before spending
 """
 
 

@@ -23,7 +23,7 @@ class WandbSpec(LoggerSpec):
     def check(self) -> None:
         if self.mode == "online" and not (os.environ.get("WANDB_API_KEY") or _logged_in()):
             raise spec_error(
-                "logger.mode",
+                "mode",
                 self.mode,
                 "no W&B account is configured",
                 "run `wandb login`, or use logger.mode=offline",

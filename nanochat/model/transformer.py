@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nanochat.attention.base import State
+from nanochat.attention.masked import document_positions
 from nanochat.core.geometry import Cost, dense_cost
 from nanochat.core.spec import Count, Spec
 from nanochat.ffn.base import Aux
@@ -86,24 +87,17 @@ class Transformer(nn.Module):
         """The residual stream as the head reads it, and what every block returned beside it."""
         offset = state[0].length if state else 0
         assert offset + tokens.shape[1] <= self.context, "longer than the model's context"
-        x = self.position.embed(self.embedding(tokens), positions=positions_of(tokens, offset=offset, docs=docs))
+        if docs is None:
+            positions = torch.arange(offset, offset + tokens.shape[1], device=tokens.device)[None]
+        else:
+            positions = document_positions(docs)
+        x = self.position.embed(self.embedding(tokens), positions=positions)
         states, auxes = [], []
         for block, past in zip(self.blocks, state or [None] * len(self.blocks), strict=True):
             x, past, aux = block(x, state=past, docs=docs)
             states.append(past)
             auxes.append(aux)
         return self.norm(x), states, auxes
-
-
-def positions_of(
-    tokens: Int[Tensor, "batch time"], *, offset: int, docs: Int[Tensor, "batch time"] | None
-) -> Int[Tensor, "#batch time"]:
-    """Where each token stands in its document, or, without `docs`, in its sequence."""
-    position = torch.arange(offset, offset + tokens.shape[1], device=tokens.device)[None]
-    if docs is None:
-        return position
-    starts = F.pad(docs[:, 1:] != docs[:, :-1], (1, 0), value=True)
-    return position - torch.where(starts, position, 0).cummax(dim=1).values
 
 
 def combine(auxes: Sequence[Aux]) -> Aux:

@@ -43,7 +43,7 @@ class Verdict:
 
 
 def difference(
-    a: Float[np.ndarray, "seeds"], b: Float[np.ndarray, "seeds"], *, comparisons: int = 1, confidence: float = 0.95
+    a: Float[np.ndarray, " seeds"], b: Float[np.ndarray, " seeds"], *, comparisons: int = 1, confidence: float = 0.95
 ) -> Difference:
     """The paired t interval of mean(a - b), at `1 - (1 - confidence) / comparisons`; NaN marks a missing run.
 
@@ -99,7 +99,7 @@ def verdicts(scores: Float[np.ndarray, "arms seeds"], *, confidence: float = 0.9
 
 
 def _against(
-    scores: Float[np.ndarray, "seeds"], best: Float[np.ndarray, "seeds"], *, comparisons: int, confidence: float
+    scores: Float[np.ndarray, " seeds"], best: Float[np.ndarray, " seeds"], *, comparisons: int, confidence: float
 ) -> Verdict:
     if not np.isfinite(scores).any():
         return Verdict(word="no result", difference=None)

@@ -1,0 +1,48 @@
+"""`task=plan`: what a run, or with `-m` a study, will cost; nothing is trained."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from nanochat.run.folder import RunFolder, identify
+from nanochat.run.spec import RunSpec, Settings
+from nanochat.task.base import TaskSpec
+
+# Weights, gradients and AdamW's two moments, each in fp32.
+BYTES_PER_PARAMETER = 16
+
+
+class PlanSpec(TaskSpec):
+    """Show size and cost of the run; with `-m`, of every arm of the study."""
+
+    def perform(self, run: RunSpec, *, settings: Settings) -> int:
+        key = identify(run, cache=settings.paths.cache)
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(run_table(run))
+        state = RunFolder(settings.paths.runs / key).result()
+        console.print(f"run {key}: {state['status'] if state else 'not begun'}")
+        return 0
+
+
+def run_table(run: RunSpec) -> Table:
+    """A resolved run's cost, one line a figure."""
+    vocab, context = run.tokenizer.ids, run.context
+    cost = run.architecture.cost(vocab=vocab, context=context)
+    body = run.architecture.non_embedding_params(vocab=vocab, context=context)
+    rows = [
+        ("parameters", f"{cost.params:,}"),
+        ("  without embedding and head", f"{body:,}"),
+        ("  active for one token", f"{cost.active_params:,}"),
+        ("training tokens", f"{run.tokens:,} in {run.steps:,} steps of {run.batch.tokens:,}"),
+        ("tokens per parameter", f"{run.tokens / cost.params:.1f}"),
+        ("training FLOPs per token", f"{cost.flops:.3e} (MFU convention {cost.flops_mfu:.3e})"),
+        ("training FLOPs", f"{cost.flops * run.tokens:.3e} (MFU convention {cost.flops_mfu * run.tokens:.3e})"),
+        ("decoding state per token", f"{cost.state_bytes:,.0f} bytes at 2 bytes an element"),
+        ("weights, gradients, optimizer", f"{cost.params * BYTES_PER_PARAMETER / 2**20:,.1f} MiB in fp32"),
+        ("logits of a forward pass", f"{(run.batch.micro or 1) * context * vocab * 4 / 2**20:,.1f} MiB in fp32"),
+    ]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
