@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nanochat.core.compose import Choice, Interval, Override, Values, parse_overrides
+from nanochat.core.compose import Choice, Interval, Override, Values, groups, parse_overrides
 from nanochat.core.errors import SpecError, alternatives, join_key, spec_error
 
 # The name of the Optuna study that holds the confirming runs, beside one for each arm.
@@ -146,10 +146,9 @@ def _clean(name: str) -> str:
 
 def _default_name(fixed: Sequence[Override]) -> str:
     """The only arm is named for the groups chosen by hand: `attention=mla ffn=moe` is `mla, moe`."""
-    chosen = [
-        o.text.partition("=")[2] for o in fixed if "." not in _key(o) and _key(o) != "seed" and decides_runs(o.text)
-    ]
-    return _clean(", ".join(filter(None, chosen))) or "default"
+    known = groups().keys() - OUTSIDE
+    chosen = [o.text.partition("=")[2] for o in fixed if _key(o) in known]
+    return _clean(", ".join(chosen)) or "default"
 
 
 def _parse_arm(name: str, texts: Sequence[str]) -> list[Override]:

@@ -24,15 +24,16 @@ class Definition:
 
     name: of the study and its folder · base: overrides that every run shares, as typed first · arms: in order ·
     runs: for each arm its run before tuning, as plain data with its nulls (what `base` and the arm's overrides
-    came to: an edited YAML file shows here) · seeds: of the confirming runs · tune_seed: the reserved one ·
-    seed: of the suggestions · lag: suggestion n sees the results of trials up to n - lag · device, threads: what a
-    null in `runs` meant on the machine that began the study.
+    came to: an edited YAML file shows here) · first: for each arm the values that trial 0 begins with · seeds: of
+    the confirming runs · tune_seed: the reserved one · seed: of the suggestions · lag: suggestion n sees the
+    results of trials up to n - lag · device, threads: what a null in `runs` meant on the machine that began.
     """
 
     name: str
     base: tuple[str, ...]
     arms: tuple[Arm, ...]
     runs: Mapping[str, Any]
+    first: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
     tune_seed: int
     seed: int
@@ -57,7 +58,8 @@ class Definition:
 
     def identity(self) -> dict[str, Any]:
         """What two commands must have in common to be one study: all but name, typed words and machine."""
-        return {key: value for key, value in plain(self).items() if key not in ("name", "base", "device", "threads")}
+        outside = ("name", "base", "device", "threads")
+        return {key: value for key, value in plain(self).items() if key not in outside}
 
 
 def override_texts(params: Mapping[str, Any]) -> list[str]:

@@ -47,6 +47,7 @@ def suggest(
     Lower values are better.
     """
     assert len(history) == n, f"trial {n} follows {len(history)} others"
+    quiet_optuna()
     sampler = optuna.samplers.TPESampler(seed=int(hash_of([seed, arm, n], length=8), 16))
     study = optuna.create_study(sampler=sampler)
     distributions = {axis.key: distribution(axis) for axis in axes}
@@ -56,6 +57,11 @@ def suggest(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return dict(study.ask(distributions).params)
+
+
+def quiet_optuna() -> None:
+    """Optuna's news of every trial would only bury a study's own."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def distribution(axis: Axis) -> BaseDistribution:

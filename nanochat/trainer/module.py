@@ -71,7 +71,7 @@ class LanguageModel(lightning.LightningModule):
         return {**measured, "grad_norm": float(norm), "lr": rate}
 
     def accumulate(self, batch: Batch) -> dict[str, float]:
-        """Add up the gradients of all micro-batches; returns the batch's loss, and metrics as the mean over forward passes."""
+        """Add up the gradients of all micro-batches; returns its loss, and metrics as means over forward passes."""
         sequences, count = batch.tokens.shape[0], batch.tokens[:, 1:].numel()
         nats = torch.zeros((), device=batch.tokens.device)
         metrics: dict[str, Tensor] = {}

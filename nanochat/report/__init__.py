@@ -1,0 +1,1 @@
+"""What studies and runs stored, as tables, figures and pages."""

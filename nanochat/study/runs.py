@@ -1,0 +1,128 @@
+"""From arms, parameters and seeds to runs: composing, checking, and the key of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nanochat.core.compose import Choice, Interval, compose
+from nanochat.core.device import cores, resolve_device
+from nanochat.core.errors import SpecError
+from nanochat.core.spec import dump
+from nanochat.run.execute import finished
+from nanochat.run.folder import RunFolder, identify
+from nanochat.run.spec import RunSpec, Settings, run_spec
+from nanochat.study.axes import Arm, Axes, Axis, merge
+from nanochat.study.definition import Definition
+from nanochat.study.store import Trial
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Makes the runs of a study. `base` are this command's own overrides, `settings` how its runs are carried out."""
+
+    definition: Definition
+    base: tuple[str, ...]
+    settings: Settings
+
+    def spec(self, arm: Arm, *, params: Mapping[str, Any], seed: int) -> RunSpec:
+        """The resolved run. Raises `SpecError` for parameters that make none."""
+        config = compose(self.definition.overrides(arm, params=params, seed=seed, base=self.base))
+        return run_spec(self.definition.on_machine(config)).resolve()
+
+    def request(self, trial: Trial) -> dict[str, Any]:
+        """What the process of a trial's run is given."""
+        spec = self.spec(self.definition.arm(trial.arm), params=trial.params, seed=trial.seed)
+        key = identify(spec, cache=self.settings.paths.cache)
+        return {"spec": dump(spec), "key": key, "settings": dump(self.settings)}
+
+    def known(self, key: str) -> dict[str, Any] | None:
+        """The result of a run that need not be run again. Raises `SpecError` if the code changed since."""
+        return finished(RunFolder(self.settings.paths.runs / key), settings=self.settings)
+
+    def check(self) -> None:
+        """Make one run of every arm, so that a mistake surfaces before anything is spent.
+
+        Raises `SpecError` with what is wrong in every arm that is.
+        """
+        problems: dict[str, Any] = {}
+        for arm in self.definition.arms:
+            try:
+                first = self.definition.first[arm.name]
+                spec = self.spec(arm, params=_probe(arm.axes, first=first), seed=self.definition.seeds[0])
+                identify(spec, cache=self.settings.paths.cache)
+            except SpecError as error:
+                problems |= {str(problem): problem for problem in error.problems}
+        if problems:
+            raise SpecError(list(problems.values()))
+
+
+def define(axes: Axes, *, study: Any, slots: int | None) -> Definition:
+    """The definition of the study that `axes` and the `study` section describe, on this machine, not yet named.
+
+    Raises `SpecError` with what is wrong in the config, before any run is made.
+    """
+    configs = {arm.name: compose(merge(axes.base, arm.overrides)) for arm in axes.arms}
+    device = resolve_device(next(iter(configs.values()))["trainer"]["device"])
+    return Definition(
+        name="",
+        base=axes.base,
+        arms=axes.arms,
+        runs={name: dump(run_spec(config)) for name, config in configs.items()},
+        first={arm.name: _first(arm, configs[arm.name], base=axes.base) for arm in axes.arms},
+        seeds=axes.seeds,
+        tune_seed=study.tune_seed,
+        seed=study.seed,
+        lag=study.lag,
+        device=device,
+        threads=max(1, cores() // (slots or default_slots(device))),
+    )
+
+
+def default_slots(device: str) -> int:
+    """Runs at a time: one for each core, or one on a GPU."""
+    return 1 if device == "cuda" else cores()
+
+
+def _first(arm: Arm, config: Mapping[str, Any], *, base: Sequence[str]) -> dict[str, Any]:
+    """The config's own values on the arm's axes, where they lie on them."""
+    found = {}
+    for axis in arm.axes:
+        if isinstance(axis.domain, Choice):
+            same = (t for t in axis.domain.texts if compose(merge(base, arm.overrides, [f"{axis.key}={t}"])) == config)
+            value = next(same, None)
+        else:
+            value = _inside(axis.domain, _lookup(config, axis.key))
+        if value is not None:
+            found[axis.key] = value
+    return found
+
+
+def _inside(interval: Interval, value: Any) -> float | int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not interval.low <= value <= interval.high:
+        return None
+    if interval.integer:
+        return int(value) if value == int(value) else None
+    return float(value)
+
+
+def _lookup(config: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key, None where there is none."""
+    value: Any = config
+    for part in key.lstrip("+").split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _probe(axes: Sequence[Axis], *, first: Mapping[str, Any]) -> dict[str, Any]:
+    """One value on every axis: where the config has none, one from the middle that is not whole by accident."""
+    middle = {}
+    for axis in axes:
+        domain = axis.domain
+        if isinstance(domain, Choice):
+            middle[axis.key] = domain.texts[0]
+        else:
+            value = domain.low + 0.381966 * (domain.high - domain.low)
+            middle[axis.key] = round(value) if domain.integer else value
+    return middle | dict(first)
