@@ -17,7 +17,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting; we say it in plain words
     import hydra
 
-    from nanochat.core.compose import explained, plain
+    from nanochat.core.compose import explained, plain, refuse_nameless
     from nanochat.core.errors import MachineError, SpecError
 
     code = 0
@@ -34,6 +34,7 @@ def main() -> int:
             code = error.exit_code
 
     try:
+        refuse_nameless([word for word in sys.argv[1:] if "=" in word and not word.startswith("-")])
         with explained():
             job()
     except (SpecError, MachineError) as error:

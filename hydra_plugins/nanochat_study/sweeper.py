@@ -28,9 +28,8 @@ class NanochatStudy(Sweeper):
         self.config = config
 
     def sweep(self, arguments: list[str]) -> Any:
-        from nanochat.task.study import sweep
-
         from nanochat.core.compose import plain
+        from nanochat.task.study import sweep
 
         typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
         brought = [f"{key}={value}" for key, value in (self.params or {}).items() if key not in typed]

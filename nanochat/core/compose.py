@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanochat.core.errors import SpecError, nearest, spec_error
+from nanochat.core.errors import SpecError, alternatives, nearest, spec_error
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -56,6 +56,7 @@ def compose(overrides: Sequence[str], *, conf: Path = CONF) -> dict[str, Any]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    refuse_nameless(overrides, conf)
     outer = GlobalHydra.get_state()
     GlobalHydra.instance().clear()
     try:
@@ -78,11 +79,15 @@ def plain(config: Any) -> dict[str, Any]:
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Read overrides in Hydra's grammar. Raises `SpecError` for what cannot be read or is not supported."""
+    parsed = _parsed(overrides)
+    return [Override(key=p.key_or_group, text=text, sweep=_sweep(p)) for p, text in zip(parsed, overrides, strict=True)]
+
+
+def _parsed(overrides: Sequence[str]) -> list[Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     with explained():
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [Override(key=p.key_or_group, text=text, sweep=_sweep(p)) for p, text in zip(parsed, overrides, strict=True)]
+        return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def groups(conf: Path = CONF) -> dict[str, list[str]]:
@@ -110,33 +115,62 @@ def explained() -> Iterator[None]:
 def explain(error: Exception) -> SpecError:
     """The `SpecError` that says what a Hydra or OmegaConf exception means, with the nearest name that exists."""
     message = str(error)
+    typed = getattr(error, "override", None)
+    if typed is not None and "missing EQUAL" in message:
+        return spec_error(typed, None, "an override is key=value", f"try {typed}=…")
+    if typed is not None:
+        remedy = "quote overrides that hold parentheses, commas or spaces: 'lr.peak=interval(1e-4, 1e-2)'"
+        return spec_error("", None, f"{typed}: cannot be read", remedy)
     if found := re.search(r"Could not find '([\w-]+)/([^']+)'", message):
         group, option = found.groups()
         return spec_error(group, option, "no such option", nearest(option, groups().get(group, [])))
-    if found := re.search(r"Could not (?:override|append to config.*?) '([^']+)'", message):
-        key = found.group(1).lstrip("+~").split("@")[0]
-        return spec_error(key, None, "no such key", nearest_key(key))
+    if found := re.search(r"Could not (?:override|append to config.*?|delete from config\.) '([^']+)'", message):
+        key = found.group(1).lstrip("+~")
+        missing = getattr(error.__cause__, "full_key", None) or key  # of `a.b.c` it may be `a.b` that is not there
+        return spec_error(key, None, "no such key", nearest_key(str(missing), beside=_beside(error)))
     if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", message):
         return spec_error("", None, f"{found.group(1)}: one run takes one value", "add -m to make it a study")
-    if "parsing override" in message or "token recognition" in message or "mismatched input" in message:
-        line = message.splitlines()[0]
-        return spec_error(
-            "", None, line, "quote overrides that hold parentheses, commas or spaces: 'lr.peak=interval(1e-4, 1e-2)'"
-        )
+    if found := re.search(r"Multiple values for ([^.]+)\. To override", message):
+        return spec_error(found.group(1), None, "is chosen already", f"leave out the +: {found.group(1)}=…")
     key = getattr(error, "full_key", None) or ""
     return spec_error(str(key), None, message.splitlines()[0] if message else type(error).__name__)
 
 
-def nearest_key(key: str) -> str:
-    """The remedy for a misspelt key: the nearest of all keys of the default config, whole or by its last part."""
+def refuse_nameless(overrides: Sequence[str], conf: Path = CONF) -> None:
+    """Refuse `lr=3` and `=3`: a group's option has a name. Hydra itself breaks on them with an error of its own."""
+    known = groups(conf)
+    for override, text in zip(_parsed(overrides), overrides, strict=True):
+        key = override.key_or_group
+        if not key:
+            raise spec_error("", None, f"{text}: has no key", "an override is key=value")
+        named = override.is_delete() or override.is_sweep_override() or isinstance(override.value(), (str, dict))
+        if key in known and not named:
+            written = override.get_value_string()
+            raise spec_error(key, written, "is no name of an option", f"try {alternatives(known[key])}")
+
+
+def nearest_key(key: str, *, beside: Sequence[str] = ()) -> str:
+    """The remedy for a misspelt key: the nearest of the keys `beside` it, else of all keys of the default config,
+    whole or by its last part."""
+    if "@" in key:
+        return "the option that is chosen has no such part"
+    parent, _, leaf = key.rpartition(".")
+    if parent and beside:
+        remedy = nearest(leaf, beside)
+        return remedy.replace("'", f"'{parent}.", 1) if remedy.startswith("did") else remedy
     known = list(_keys(compose([])))
-    leaf = key.rpartition(".")[2]
     same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
     if same_leaf:
         return f"did you mean '{same_leaf[0]}'?"
-    parent = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == parent]
     return nearest(key, siblings or known)
+
+
+def _beside(error: Exception) -> list[str]:
+    """The keys of the section in which a key was not found, as OmegaConf's part of the error knows it."""
+    section = getattr(error.__cause__, "parent_node", None)
+    names = list(section) if isinstance(section, Mapping) else []
+    return [str(name) for name in names if not str(name).startswith("_")]
 
 
 def _keys(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -72,6 +72,6 @@ def alternatives(values: Iterable[Any], *, limit: int = 12) -> str:
     return ", ".join(words[:-1]) + " or " + words[-1]
 
 
-def _short(value: Any, limit: int = 60) -> str:
+def _short(value: Any, limit: int = 160) -> str:
     text = str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -31,19 +31,19 @@ GROUPS = {
 USAGE = """\
 nanochat: find out, with evidence, which small language model to train
 
-  python run.py [group=option …] [key=value …]      train one model
-  python run.py … -m                                a study: tune it, or compare what is
-                                                    listed with commas, over seeds
-  python run.py … --cfg job                         show every field of the composed config
+  python run.py [group=option …] [key=value …]   train one model
+  python run.py … -m                             a study: tune it, or compare
+                                                 what is listed with commas
+  python run.py … --cfg job                      show every field of the config
 
 examples
   python run.py attention=mla ffn=moe
   python run.py attention=mla ffn=moe -m
   python run.py attention=mla,gqa ffn=moe,swiglu seed=1,2,3 -m
-  python run.py attention=mla,gqa 'lr.peak=tag(log, interval(3e-4, 3e-2))' seed=1,2,3 -m
+  python run.py attention=mla,gqa 'lr.peak=tag(log, interval(3e-4, 3e-2))' -m
   python run.py data=text data.path=book.txt model=micro stop.tokens=1e7
-  python run.py task=sample task.prompt='def '       text from the trained model
-  python run.py attention=mla task=plan              what it costs, before spending
+  python run.py task=sample task.prompt='def '   text from the trained model
+  python run.py attention=mla task=plan          what it costs, before spending
 """
 
 
@@ -59,7 +59,7 @@ def text(conf: Path = CONF) -> str:
             lines.append(head)
             lines.extend(textwrap.wrap(" · ".join(options), 66, initial_indent=" " * 13, subsequent_indent=" " * 13))
     lines.append("\nEach option is a file: attention=mla is conf/attention/mla.yaml (its keys) and")
-    lines.append("nanochat/attention/mla.py (its code). Hydra's own flags: python run.py --hydra-help")
+    lines.append("nanochat/attention/mla.py (its code). Hydra's own flags: run.py --hydra-help")
     return "\n".join(lines)
 
 

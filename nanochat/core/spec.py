@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 from collections.abc import Mapping, Set
 from typing import Annotated, Any, Self, TypeVar
@@ -123,14 +124,17 @@ def _load_value(value: Any, base: type[Spec] | None, at: str, problems: list[Pro
 def _class_of(data: Mapping[str, Any], base: type[Spec], at: str, problems: list[Problem]) -> type[Spec] | None:
     target = data.get(TARGET)
     if target is None:
-        return base
+        if not inspect.isabstract(base):
+            return base
+        problems.append(Problem(key=join_key(at, TARGET), rule=f"is missing; it names the {base.__name__} meant"))
+        return None
     module, _, name = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         problems.append(Problem(key=join_key(at, TARGET), value=target, rule=f"cannot be imported ({error})"))
         return None
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(found, type) and issubclass(found, base)) or inspect.isabstract(found):
         problems.append(Problem(key=join_key(at, TARGET), value=target, rule=f"must be a {base.__name__}"))
         return None
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from plotly.offline import get_plotlyjs
 
 from nanochat.core.artifact import write_text
 from nanochat.report import figures
-from nanochat.report.frame import Frame
+from nanochat.report.frame import Frame, difference_text, number_text, param_text
 
 
-def write_page(frame: Frame, path: Path) -> None:
+def write_page(frame: Frame, path: Path, *, sample: str) -> None:
     """Render the study to `path`, atomically. Plotly lies in the page: nothing is fetched when it is opened."""
     environment = Environment(
         loader=PackageLoader("nanochat.report"),
@@ -24,9 +25,14 @@ def write_page(frame: Frame, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(number=number_text, param=param_text)
     slices = [(axis, figures.search_slice(frame, axis)) for axis in figures.searched(frame.runs)]
     page = environment.get_template("results.html.j2").render(
         frame=frame,
+        arms=[(result, difference_text(result)) for result in frame.results],
+        sample=sample,
+        provenance=provenance(frame),
+        command=command(frame),
         style=Markup(resources.files("nanochat.report").joinpath("templates/style.css").read_text()),
         plotly=Markup(get_plotlyjs()),
         curves=_div(figures.learning_curves(frame)),
@@ -34,6 +40,32 @@ def write_page(frame: Frame, path: Path) -> None:
         slices=[(axis, _div(figure)) for axis, figure in slices],
     )
     write_text(path, page)
+
+
+def provenance(frame: Frame) -> list[tuple[str, str]]:
+    """Where the numbers come from: corpus, code, packages, machine, as the first confirming run recorded them."""
+    if frame.described is None or frame.finished is None:
+        return []
+    about, corpus = frame.described["provenance"], frame.finished["corpus"]
+    coverage = frame.finished["coverage"]
+    changed = " with local changes" if about["local_changes"] else ""
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items() if version)
+    machine = about["machine"]
+    return [
+        ("corpus", corpus["describe"]),
+        ("its fingerprint", corpus["fingerprint"]),
+        ("a run covers", f"{coverage['share']:.1%} of the training split, {coverage['epochs']:.2f} epochs"),
+        ("seeds", f"{', '.join(map(str, frame.definition.seeds))}; tuned on {frame.definition.tune_seed}"),
+        ("code", f"revision {about['revision'] or 'unknown'}{changed}"),
+        ("Python", about["python"]),
+        ("packages", packages),
+        ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"),
+    ]
+
+
+def command(frame: Frame) -> str:
+    """The command that makes this study again."""
+    return shlex.join(["python", "run.py", *frame.definition.command, "-m"])
 
 
 def _div(figure: go.Figure) -> Markup:

@@ -22,15 +22,15 @@ FILE = "study.json"
 class Definition:
     """Everything that decides a study's runs. Budgets, slots and paths lie outside.
 
-    name: of the study and its folder · base: overrides that every run shares, as typed first · arms: in order ·
-    runs: for each arm its run before tuning, as plain data with its nulls (what `base` and the arm's overrides
+    name: of the study and its folder · command: the overrides that first described it · arms: in order ·
+    runs: for each arm its run before tuning, as plain data with its nulls (what the overrides of command and arm
     came to: an edited YAML file shows here) · first: for each arm the values that trial 0 begins with · seeds: of
     the confirming runs · tune_seed: the reserved one · seed: of the suggestions · lag: suggestion n sees the
     results of trials up to n - lag · device, threads: what a null in `runs` meant on the machine that began.
     """
 
     name: str
-    base: tuple[str, ...]
+    command: tuple[str, ...]
     arms: tuple[Arm, ...]
     runs: Mapping[str, Any]
     first: Mapping[str, Mapping[str, Any]]
@@ -58,7 +58,7 @@ class Definition:
 
     def identity(self) -> dict[str, Any]:
         """What two commands must have in common to be one study: all but name, typed words and machine."""
-        outside = ("name", "base", "device", "threads")
+        outside = ("name", "command", "device", "threads")
         return {key: value for key, value in plain(self).items() if key not in outside}
 
 
@@ -82,7 +82,7 @@ def open_definition(folder: Path, wanted: Definition) -> Definition:
     if not path.exists():
         write_json(path, plain(wanted))
         return wanted
-    stored = _from_plain(read_json(path))
+    stored = read_definition(folder)
     found = list(differences(stored.identity(), wanted.identity()))
     if found:
         head = Problem(
@@ -98,6 +98,11 @@ def open_definition(folder: Path, wanted: Definition) -> Definition:
     return stored
 
 
+def read_definition(folder: Path) -> Definition:
+    """The definition stored in a study's folder."""
+    return _from_plain(read_json(folder / FILE))
+
+
 def plain(definition: Definition) -> dict[str, Any]:
     """The definition as the plain data of `study.json`."""
     data = asdict(replace(definition, arms=()))
@@ -105,7 +110,13 @@ def plain(definition: Definition) -> dict[str, Any]:
         {"name": arm.name, "overrides": list(arm.overrides), "axes": [_axis_data(axis) for axis in arm.axes]}
         for arm in definition.arms
     ]
-    return {"schema": SCHEMA, **data, "base": list(definition.base), "arms": arms, "seeds": list(definition.seeds)}
+    return {
+        "schema": SCHEMA,
+        **data,
+        "command": list(definition.command),
+        "arms": arms,
+        "seeds": list(definition.seeds),
+    }
 
 
 def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -132,7 +143,7 @@ def _from_plain(data: Mapping[str, Any]) -> Definition:
         Arm(arm["name"], tuple(arm["overrides"]), tuple(_axis_from(axis) for axis in arm["axes"]))
         for arm in data["arms"]
     )
-    return Definition(**{**fields, "base": tuple(data["base"]), "arms": arms, "seeds": tuple(data["seeds"])})
+    return Definition(**{**fields, "command": tuple(data["command"]), "arms": arms, "seeds": tuple(data["seeds"])})
 
 
 def _axis_from(data: Mapping[str, Any]) -> Axis:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 Target = Callable[[dict[str, Any], Connection], None]
@@ -27,12 +28,13 @@ EXIT_SECONDS = 30.0
 
 
 class Child:
-    """A run in its process, in slot number `slot`. `tag` is whatever its owner knows it by."""
+    """A run in its process, in slot number `slot`. `tag` is whatever its owner knows it by, `result` what it sent last."""
 
     def __init__(self, target: Target, request: dict[str, Any], *, slot: int, tag: Any) -> None:
         self.slot = slot
         self.tag = tag
-        context = multiprocessing.get_context(_method())
+        self.result: Message | None = None
+        context = _context()
         self.channel, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(request, theirs), daemon=True)
         self.process.start()
@@ -121,9 +123,9 @@ class Pool:
         self.children.clear()
 
 
-def _method() -> str:
+def _context() -> ForkServerContext | SpawnContext:
     """macOS has no safe fork once its frameworks are loaded."""
-    return "spawn" if sys.platform == "darwin" else "forkserver"
+    return multiprocessing.get_context("spawn" if sys.platform == "darwin" else "forkserver")
 
 
 def _start_server(preload: Sequence[str], *, environment: Mapping[str, str]) -> None:
@@ -132,7 +134,7 @@ def _start_server(preload: Sequence[str], *, environment: Mapping[str, str]) -> 
     An ignored signal stays ignored in what is started meanwhile, so there is no moment in which the server, or a
     run that is only just forked, could die of one.
     """
-    if _method() != "forkserver":
+    if not isinstance(_context(), ForkServerContext):
         return
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     outside = {name: os.environ.get(name) for name in environment}

@@ -58,7 +58,7 @@ class Runs:
             raise SpecError(list(problems.values()))
 
 
-def define(axes: Axes, *, study: Any, slots: int | None) -> Definition:
+def define(axes: Axes, *, command: Sequence[str], study: Any, slots: int | None) -> Definition:
     """The definition of the study that `axes` and the `study` section describe, on this machine, not yet named.
 
     Raises `SpecError` with what is wrong in the config, before any run is made.
@@ -67,7 +67,7 @@ def define(axes: Axes, *, study: Any, slots: int | None) -> Definition:
     device = resolve_device(next(iter(configs.values()))["trainer"]["device"])
     return Definition(
         name="",
-        base=axes.base,
+        command=tuple(command),
         arms=axes.arms,
         runs={name: dump(run_spec(config)) for name, config in configs.items()},
         first={arm.name: _first(arm, configs[arm.name], base=axes.base) for arm in axes.arms},
@@ -116,13 +116,16 @@ def _lookup(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _probe(axes: Sequence[Axis], *, first: Mapping[str, Any]) -> dict[str, Any]:
-    """One value on every axis: where the config has none, one from the middle that is not whole by accident."""
-    middle = {}
+    """A value on every axis, to see whether they make a run.
+
+    Real axes take one from the middle that is not whole by accident: `model.depth=interval(1, 4)` is a mistake.
+    """
+    values: dict[str, Any] = {}
     for axis in axes:
         domain = axis.domain
-        if isinstance(domain, Choice):
-            middle[axis.key] = domain.texts[0]
+        if isinstance(domain, Interval) and not domain.integer:
+            values[axis.key] = domain.low + 0.381966 * (domain.high - domain.low)
         else:
-            value = domain.low + 0.381966 * (domain.high - domain.low)
-            middle[axis.key] = round(value) if domain.integer else value
-    return middle | dict(first)
+            low = domain.texts[0] if isinstance(domain, Choice) else int(domain.low)
+            values[axis.key] = first.get(axis.key, low)
+    return values

@@ -107,16 +107,14 @@ class Store:
                 self.storage.set_trial_state_values(trial.id, TrialState.COMPLETE, [score])
             return True
 
-    def release(self, trial: Trial, *, lost: bool = False) -> int:
-        """Hand a trial back, to be claimed again; returns how many times in a row it has now been lost."""
+    def release(self, trial: Trial, *, lost: int = 0) -> None:
+        """Hand a trial back, to be claimed again; `lost`: how many times in a row its process has died by now."""
         with self.journal.exclusive():
             stored = self.storage.get_trial(trial.id)
-            losses = stored.user_attrs["lost"] + 1 if lost else 0
             if stored.user_attrs["owner"] == self.leases.owner:
-                if losses != stored.user_attrs["lost"]:
-                    self.storage.set_trial_user_attr(trial.id, "lost", losses)
+                if lost != stored.user_attrs["lost"]:
+                    self.storage.set_trial_user_attr(trial.id, "lost", lost)
                 self.storage.set_trial_user_attr(trial.id, "owner", "")
-            return losses
 
     def trials(self) -> list[Trial]:
         """Every trial that counts, in the order of the table: arm by arm, tuning before seeds.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from nanochat.core.errors import spec_error
+from nanochat.core.errors import Problem, SpecError
 from nanochat.core.spec import Spec, load
 from nanochat.run.spec import RunSpec, Settings, run_spec, settings
 from nanochat.study.compare import CompareSpec
+
+T = TypeVar("T")
 
 
 class TaskSpec(Spec):
@@ -29,8 +31,21 @@ def perform(config: Mapping[str, Any]) -> int:
 def validate(config: Mapping[str, Any]) -> tuple[RunSpec, Settings, TaskSpec]:
     """The Specs of a whole config. Raises `SpecError` with every problem in any of its sections."""
     known = {*RunSpec.model_fields, *Settings.model_fields, "task", "study"}
-    for key in config:
-        if key not in known:
-            raise spec_error(key, None, "no such key", "known at the top level: " + ", ".join(sorted(known)))
-    load(config["study"], CompareSpec, at="study")
-    return run_spec(config), settings(config), load(config["task"], TaskSpec, at="task")
+    top = "known at the top level: " + ", ".join(sorted(known))
+    problems = [Problem(key=key, rule="no such key", remedy=top) for key in config if key not in known]
+    run = _collect(problems, lambda: run_spec(config))
+    how = _collect(problems, lambda: settings(config))
+    task = _collect(problems, lambda: load(config.get("task", {}), TaskSpec, at="task"))
+    _collect(problems, lambda: load(config.get("study", {}), CompareSpec, at="study"))
+    if run is None or how is None or task is None or problems:
+        raise SpecError(problems)
+    return run, how, task
+
+
+def _collect(problems: list[Problem], made: Callable[[], T]) -> T | None:
+    """What `made` returns, or None with its problems noted."""
+    try:
+        return made()
+    except SpecError as error:
+        problems.extend(error.problems)
+        return None

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.spec import RunSpec, Settings
+from nanochat.study.compare import Study
 from nanochat.task.base import TaskSpec
 
 # Weights, gradients and AdamW's two moments, each in fp32.
@@ -45,4 +46,25 @@ def run_table(run: RunSpec) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows:
         table.add_row(name, value)
+    return table
+
+
+def study_table(study: Study) -> Table:
+    """A study's matrix and its cost, an arm a line; runs that are complete already will not be run again."""
+    definition, spec = study.definition, study.spec
+    table = Table(title=f"{definition.name}: what it will run", title_justify="left", box=None)
+    for name in ("arm", "parameters", "tuning", "seeds", "tokens a run", "training FLOPs"):
+        table.add_column(name, justify="left" if name == "arm" else "right", overflow="fold")
+    total, runs = 0.0, 0
+    for arm in definition.arms:
+        run = study.runs.spec(arm, params=definition.first[arm.name], seed=definition.seeds[0])
+        cost = run.architecture.cost(vocab=run.tokenizer.ids, context=run.context)
+        tuning = spec.trials + spec.extend if arm.axes else 0
+        count = tuning + len(definition.seeds)
+        flops = count * run.tokens * cost.flops
+        total, runs = total + flops, runs + count
+        seeds = str(len(definition.seeds))
+        table.add_row(arm.name, f"{cost.params:,}", str(tuning), seeds, f"{run.tokens:,}", f"{flops:.3e}")
+    table.add_section()
+    table.add_row("all", "", f"{runs} runs", "", "", f"{total:.3e}")
     return table
