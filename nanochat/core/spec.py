@@ -12,7 +12,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Mapping, Set
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -50,7 +50,7 @@ class Spec(BaseModel):
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
-def load(data: Mapping[str, Any], base: type[SpecT], *, at: str = "") -> SpecT:
+def load(data: Any, base: type[SpecT], *, at: str = "") -> SpecT:
     """Build the Spec that plain `data` (dicts, lists, scalars) describes.
 
     `_target_` names the class, a subclass of `base`; without it the class is `base` itself. Raises `SpecError`
@@ -104,18 +104,19 @@ def _load(data: Any, base: type[Spec], at: str, problems: list[Problem]) -> Spec
         if name == TARGET:
             continue
         before = len(problems)
-        fields[name] = _load_value(value, _field_base(cls, name), join_key(at, str(name)), problems)
+        fields[name] = _load_value(value, _annotation(cls, name), join_key(at, str(name)), problems)
         if len(problems) > before:
             failed.add(name)
     return _construct(cls, fields, at, problems, failed=failed)
 
 
-def _load_value(value: Any, base: type[Spec] | None, at: str, problems: list[Problem]) -> Any:
+def _load_value(value: Any, annotation: Any, at: str, problems: list[Problem]) -> Any:
     """Specs from sections that are Specs, tuples from lists, everything else as it is."""
+    base = _spec_in(annotation)
     if isinstance(value, Mapping):
-        if TARGET in value or base is not None:
+        if TARGET in value or (base is not None and get_origin(annotation) is not dict):
             return _load(value, base or Spec, at, problems)
-        return {key: _load_value(item, None, join_key(at, str(key)), problems) for key, item in value.items()}
+        return {key: _load_value(item, base, join_key(at, str(key)), problems) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return tuple(_load_value(item, base, f"{at}[{i}]", problems) for i, item in enumerate(value))
     return value
@@ -131,7 +132,7 @@ def _class_of(data: Mapping[str, Any], base: type[Spec], at: str, problems: list
     module, _, name = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError, SyntaxError) as error:
         problems.append(Problem(key=join_key(at, TARGET), value=target, rule=f"cannot be imported ({error})"))
         return None
     if not (isinstance(found, type) and issubclass(found, base)) or inspect.isabstract(found):
@@ -140,12 +141,15 @@ def _class_of(data: Mapping[str, Any], base: type[Spec], at: str, problems: list
     return found
 
 
-def _field_base(cls: type[Spec], name: str) -> type[Spec] | None:
-    """The Spec class that a field is annotated with, if it is one (`SpecX` or `SpecX | None`)."""
+def _annotation(cls: type[Spec], name: str) -> Any:
     field = cls.model_fields.get(name)
-    if field is None:
-        return None
-    for option in (field.annotation, *getattr(field.annotation, "__args__", ())):
+    return field.annotation if field else None
+
+
+def _spec_in(annotation: Any) -> type[Spec] | None:
+    """The Spec class that an annotation names, if it does: `SpecX`, `SpecX | None`, `tuple[SpecX, ...]`,
+    `dict[str, SpecX]`."""
+    for option in (annotation, *get_args(annotation)):
         if isinstance(option, type) and issubclass(option, Spec):
             return option
     return None

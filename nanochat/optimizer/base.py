@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from nanochat.core.spec import Spec
+from nanochat.init.base import is_weight
 
 
 class OptimizerSpec(Spec):
@@ -24,7 +25,10 @@ def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     Parameters shared by two modules (a tied head) count once, as what they are first.
     """
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trainable if p.ndim >= 2 and id(p) not in embeddings]
-    kept = [p for p in trainable if p.ndim < 2 or id(p) in embeddings]
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            weight = is_weight(name, parameter) and id(parameter) not in embeddings
+            (decayed if weight else kept).append(parameter)
     return decayed, kept

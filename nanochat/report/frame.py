@@ -99,7 +99,8 @@ class Frame:
         seeds = min((len(result.finite) for result in self.results if result.finite), default=0)
         if seeds < FEWEST_SEEDS:
             few = f"{seeds} seed{'s' if seeds != 1 else ''}"
-            return f"Undecided: {few} cannot tell the arms apart (at least {FEWEST_SEEDS} can). Lowest mean so far: {head}."
+            rule = f"{few} cannot tell the arms apart, {FEWEST_SEEDS} are the least that can"
+            return f"Undecided: {rule}. Lowest mean so far: {head}."
         worse = [result.name for result in self.results if result.verdict.word == "worse"]
         open_ = [result.name for result in self.results if result.verdict.word == "undecided" and result is not leader]
         if not open_:

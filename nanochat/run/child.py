@@ -57,7 +57,8 @@ class Pipe:
 
 
 def main(request: dict[str, Any], channel: Connection) -> None:
-    """Carry out `request` (`spec`, `key`, `settings`: plain data) and send its result as the last message.
+    """Carry out `request` (`spec`, `key`, `settings`: plain data); the last message is its result, or its refusal: a
+    mistake of the user's or a failure of the machine, which concerns whoever asked, not this run alone.
 
     Ctrl-C in the terminal reaches every process of the group; only the owner acts on it.
     """
@@ -70,9 +71,9 @@ def main(request: dict[str, Any], channel: Connection) -> None:
     with _output_to(folder.path / "output.txt"):
         try:
             result = execute(load(request["spec"], RunSpec), settings=settings, control=control)
+            control.send({"kind": "result", **result})
         except (SpecError, MachineError) as error:
-            result = {"key": request["key"], "status": "failed", "reason": str(error)}
-    control.send({"kind": "result", **result})
+            control.send({"kind": "refused", "exit_code": error.exit_code, "reason": str(error)})
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-Word = Literal["best", "best so far", "worse", "undecided", "alone", "no result"]
+Word = Literal["best", "worse", "undecided", "alone", "no result"]
 
 # With two seeds an interval exists but says next to nothing; below three there is no verdict.
 FEWEST_SEEDS = 3
@@ -82,7 +82,7 @@ def verdicts(scores: Float[np.ndarray, "arms seeds"], *, confidence: float = 0.9
     """One verdict for each arm; lower scores are better, NaN marks a missing run.
 
     An arm is `worse` when its interval to the leader excludes zero, else `undecided`. The leader is `best` when
-    every other arm is worse, `best so far` until then, and `alone` when there is nothing to compare it with.
+    every other arm is worse, `undecided` until then, and `alone` when there is nothing to compare it with.
     """
     arms = len(scores)
     first = leader(scores)
@@ -94,7 +94,7 @@ def verdicts(scores: Float[np.ndarray, "arms seeds"], *, confidence: float = 0.9
         for i in range(arms)
     ]
     others = [verdict.word for verdict in found if verdict is not None]
-    word: Word = "alone" if not others else "best" if set(others) == {"worse"} else "best so far"
+    word: Word = "alone" if not others else "best" if set(others) == {"worse"} else "undecided"
     return [verdict or Verdict(word=word, difference=None) for verdict in found]
 
 

@@ -1,26 +1,25 @@
-"""`study=compare`: arms on shared seeds, each tuned first where there is something to tune."""
+"""`study=compare`: the Spec of a study, and the work on one until its budget is met."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from nanochat.core.artifact import writable
+from nanochat.core.artifact import write_json, write_text
 from nanochat.core.errors import spec_error
 from nanochat.core.spec import Count, Int, Positive, Spec, load
-from nanochat.run.child import main as run_child
+from nanochat.run import child
 from nanochat.run.spec import Settings, settings
 from nanochat.study import table
 from nanochat.study.axes import read_axes
-from nanochat.study.definition import FILE, Definition, default_name, open_definition
+from nanochat.study.definition import FILE, Definition, default_name, open_definition, plain
 from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
-from nanochat.study.pool import Pool
+from nanochat.study.pool import PRELOAD, Pool, Target
 from nanochat.study.runs import Runs, default_slots, define
 from nanochat.study.store import Store
 from nanochat.study.watch import Watch
@@ -28,14 +27,7 @@ from nanochat.study.worker import Worker
 
 
 class CompareSpec(Spec):
-    """How a study is made and carried out.
-
-    name: null is derived from the axes · dir: its folder, null is <paths.multirun>/studies/<name> · trials: of
-    tuning, for each arm that has something to tune · extend: more of them · seed: of the suggestions · tune_seed:
-    the one that tuning uses · lag: suggestion n sees the results of trials up to n - lag · space: what is tuned where
-    the command has neither commas nor ranges · arms: name to overrides · slots: runs at a time, null is one for each
-    core (on a GPU one) · lease_seconds: after which a silent worker on another machine counts as dead.
-    """
+    """Arms compared on shared seeds, each tuned first where there is something to tune."""
 
     name: str | None
     dir: str | None
@@ -49,35 +41,30 @@ class CompareSpec(Spec):
     slots: Count | None
     lease_seconds: Positive
 
-    @field_validator("name")
-    @classmethod
-    def _is_a_folder_name(cls, name: str | None) -> str | None:
-        if name is not None and (not name.strip() or "/" in name or name.startswith(".")):
-            raise spec_error(
-                "", name, "must be a folder's name: no slash, no dot in front", "use study.dir for a place"
-            )
-        return name
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Study:
-    """An opened study: its folder, what it is, and how this command carries it out."""
+    """A study as one command sees it: what it is, and how this command works on it."""
 
-    folder: Path
     definition: Definition
-    runs: Runs
     spec: CompareSpec
     settings: Settings
+    runs: Runs
+    folder: Path
 
     @property
     def notebook(self) -> Path:
-        """Its folder in the lab notebook."""
+        """The study's folder in the lab notebook."""
         return Path(self.settings.paths.experiments).expanduser().absolute() / self.definition.name
 
+    @property
+    def slots(self) -> int:
+        return self.spec.slots or default_slots(self.definition.device)
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Outcome:
-    """What a study has come to. `complete`: its budget is met · `again`: it was before this command."""
+    """Where a study stands. `complete`: its budget is met; `again`: it was already, and nothing was run."""
 
     study: Study
     rows: Sequence[table.Row]
@@ -86,50 +73,59 @@ class Outcome:
 
 
 def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
-    """Define the study that `overrides` describe, or reopen it. Every arm is checked before anything is spent.
+    """The study that the overrides of a `-m` command describe, every arm checked; nothing is written or run.
 
-    Raises `SpecError` for mistakes, and when another study bears its name.
+    `config` is the whole config composed without the sweeps. Raises `SpecError` for whatever is wrong with it, and
+    where the study of that name is another one.
     """
     spec, how = load(config["study"], CompareSpec, at="study"), settings(config)
     axes = read_axes(overrides, arms=spec.arms, space=spec.space, seed=config["seed"], tune_seed=spec.tune_seed)
-    command = [text for text in overrides if not text.startswith("paths.")]
-    wanted = define(axes, command=command, study=spec, slots=spec.slots)
-    wanted = replace(wanted, name=spec.name or default_name(wanted))
-    Runs(wanted, axes.base, how).check()
+    wanted = define(axes, command=overrides, seed=spec.seed, tune_seed=spec.tune_seed, lag=spec.lag, slots=spec.slots)
+    wanted = replace(wanted, name=_name(spec.name) or default_name(wanted))
     folder = Path(spec.dir).expanduser().absolute() if spec.dir else how.paths.studies / wanted.name
-    with alone(folder):
-        definition = open_definition(folder, wanted)
-    return Study(folder=folder, definition=definition, runs=Runs(definition, axes.base, how), spec=spec, settings=how)
+    definition = open_definition(folder, wanted)
+    runs = Runs(definition, axes.base, how)
+    runs.check()
+    return Study(definition, spec, how, runs, folder)
 
 
-def work_on(study: Study) -> Outcome:
-    """Work on a study until its budget is met or somebody interrupts it; its table is written either way."""
-    spec, definition = study.spec, study.definition
-    leases = Leases(study.folder / "workers", seconds=spec.lease_seconds)
+def work_on(study: Study, *, target: Target = child.main, preload: Sequence[str] = PRELOAD) -> Outcome:
+    """Work on a study until its budget is met or somebody interrupts, then write its files.
+
+    `target` is what the process of a run calls.
+    """
+    with alone(study.folder):
+        write_json(study.folder / FILE, plain(open_definition(study.folder, study.definition)))
+    leases = Leases(study.folder / "workers", seconds=study.spec.lease_seconds)
     with leases.held():
-        store = Store(study.folder, definition, leases=leases)
-        store.grow(spec.trials + spec.extend)
+        store = Store(study.folder, study.definition, leases=leases)
+        store.grow(study.spec.trials + study.spec.extend)
         again = store.done()
-        complete = again or _work(study, store)
-        rows = table.rows_of(definition, store.trials())
-    table.write_csv(study.folder / table.FILE, definition, rows)
-    _copy_to_notebook(study)
-    return Outcome(study=study, rows=rows, complete=complete, again=again)
+        complete = again or _work(study, store, target=target, preload=preload)
+    found = table.rows(store.trials())
+    _write(study, found, complete=complete)
+    return Outcome(study=study, rows=found, complete=complete, again=again)
 
 
-def _work(study: Study, store: Store) -> bool:
-    slots = study.spec.slots or default_slots(study.definition.device)
-    done = sum(trial.finished for trial in store.trials())
-    pool = Pool(run_child, slots=slots, threads=study.definition.threads)
+def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> bool:
+    pool = Pool(target, slots=study.slots, threads=study.definition.threads, preload=preload)
     try:
-        with Watch(slots=slots, total=store.total(), done=done) as watch:
-            return Worker(store, study.runs, pool, watch).work()
+        with Watch(study.definition.name, study.slots) as watch:
+            return Worker(store, runs=study.runs, pool=pool, watch=watch).work()
     finally:
         pool.close()
 
 
-def _copy_to_notebook(study: Study) -> None:
-    with writable(study.notebook):
-        study.notebook.mkdir(parents=True, exist_ok=True)
-        for name in (FILE, table.FILE):
-            shutil.copyfile(study.folder / name, study.notebook / name)
+def _write(study: Study, found: Sequence[table.Row], *, complete: bool) -> None:
+    """`results.csv` in the study's folder, and with the definition in the notebook once the study is complete."""
+    text = table.csv_text(found, study.definition)
+    write_text(study.folder / table.FILE, text)
+    if complete:
+        write_text(study.notebook / table.FILE, text)
+        write_json(study.notebook / FILE, plain(study.definition))
+
+
+def _name(name: str | None) -> str | None:
+    if name is not None and (not name.strip() or "/" in name or name.startswith(".")):
+        raise spec_error("study.name", name, "must be a plain name; it becomes a folder", "use study.dir for a place")
+    return name

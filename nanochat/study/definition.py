@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nanochat.core.artifact import read_json, write_json
+from nanochat.core.artifact import read_json
 from nanochat.core.compose import Choice, Interval
 from nanochat.core.errors import Problem, SpecError
 from nanochat.core.spec import hash_of
@@ -74,33 +74,35 @@ def default_name(definition: Definition) -> str:
 
 
 def open_definition(folder: Path, wanted: Definition) -> Definition:
-    """Store `wanted` as the study in `folder`, or return the one stored there, if it is the same study.
+    """The study stored in `folder`, or `wanted` where there is none yet.
 
-    Call under the study's lock. Raises `SpecError` naming what differs.
+    Raises `SpecError` naming what differs where the stored one is another study.
     """
-    path = folder / FILE
-    if not path.exists():
-        write_json(path, plain(wanted))
+    if not (folder / FILE).exists():
         return wanted
     stored = read_definition(folder)
     found = list(differences(stored.identity(), wanted.identity()))
-    if found:
-        head = Problem(
-            key="study.name",
-            value=stored.name,
-            rule="is another study",
-            remedy="choose another study.name (or none), or repeat the first command",
-        )
-        shown = [
-            Problem(key=f"  {key}", rule=f"there {_short(old)}, here {_short(new)}") for key, old, new in found[:6]
-        ]
-        raise SpecError([head, *shown])
-    return stored
+    if not found:
+        return stored
+    head = Problem(
+        key="study.name",
+        value=stored.name,
+        rule=f"is another study already, in {folder}",
+        remedy="choose another study.name (or none), or repeat its own command",
+    )
+    shown = [Problem(key=f"  {key}", rule=f"there {_short(a)}, here {_short(b)}") for key, a, b in found[:6]]
+    raise SpecError([head, *shown])
 
 
 def read_definition(folder: Path) -> Definition:
     """The definition stored in a study's folder."""
-    return _from_plain(read_json(folder / FILE))
+    data = read_json(folder / FILE)
+    fields = {key: value for key, value in data.items() if key != "schema"}
+    arms = tuple(
+        Arm(arm["name"], tuple(arm["overrides"]), tuple(_axis_from(axis) for axis in arm["axes"]))
+        for arm in data["arms"]
+    )
+    return Definition(**{**fields, "command": tuple(data["command"]), "arms": arms, "seeds": tuple(data["seeds"])})
 
 
 def plain(definition: Definition) -> dict[str, Any]:
@@ -135,15 +137,6 @@ def _axis_data(axis: Axis) -> dict[str, Any]:
     if isinstance(axis.domain, Choice):
         return {"key": axis.key, "choices": list(axis.domain.texts)}
     return {"key": axis.key, **asdict(axis.domain)}
-
-
-def _from_plain(data: Mapping[str, Any]) -> Definition:
-    fields = {key: value for key, value in data.items() if key != "schema"}
-    arms = tuple(
-        Arm(arm["name"], tuple(arm["overrides"]), tuple(_axis_from(axis) for axis in arm["axes"]))
-        for arm in data["arms"]
-    )
-    return Definition(**{**fields, "command": tuple(data["command"]), "arms": arms, "seeds": tuple(data["seeds"])})
 
 
 def _axis_from(data: Mapping[str, Any]) -> Axis:

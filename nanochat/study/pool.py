@@ -28,12 +28,15 @@ EXIT_SECONDS = 30.0
 
 
 class Child:
-    """A run in its process, in slot number `slot`. `tag` is whatever its owner knows it by, `result` what it sent last."""
+    """A run in its process, in slot number `slot`.
+
+    tag: whatever its owner knows it by · last: its last word, once it has come.
+    """
 
     def __init__(self, target: Target, request: dict[str, Any], *, slot: int, tag: Any) -> None:
         self.slot = slot
         self.tag = tag
-        self.result: Message | None = None
+        self.last: Message | None = None
         context = _context()
         self.channel, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(request, theirs), daemon=True)

@@ -58,8 +58,8 @@ class Runs:
             raise SpecError(list(problems.values()))
 
 
-def define(axes: Axes, *, command: Sequence[str], study: Any, slots: int | None) -> Definition:
-    """The definition of the study that `axes` and the `study` section describe, on this machine, not yet named.
+def define(axes: Axes, *, command: Sequence[str], seed: int, tune_seed: int, lag: int, slots: int | None) -> Definition:
+    """The definition of the study that `axes` describe, on this machine, not yet named.
 
     Raises `SpecError` with what is wrong in the config, before any run is made.
     """
@@ -72,9 +72,9 @@ def define(axes: Axes, *, command: Sequence[str], study: Any, slots: int | None)
         runs={name: dump(run_spec(config)) for name, config in configs.items()},
         first={arm.name: _first(arm, configs[arm.name], base=axes.base) for arm in axes.arms},
         seeds=axes.seeds,
-        tune_seed=study.tune_seed,
-        seed=study.seed,
-        lag=study.lag,
+        tune_seed=tune_seed,
+        seed=seed,
+        lag=lag,
         device=device,
         threads=max(1, cores() // (slots or default_slots(device))),
     )

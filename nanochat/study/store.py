@@ -49,6 +49,11 @@ class Trial:
     score: float | None
 
     @property
+    def label(self) -> str:
+        """`mla tune 3` or `mla seed 2`."""
+        return f"{self.arm} {self.phase} {self.number if self.phase == 'tune' else self.seed}"
+
+    @property
     def finished(self) -> bool:
         return self.result is not None
 

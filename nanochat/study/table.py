@@ -1,4 +1,4 @@
-"""What a study found: its runs as rows, and one summary for each arm. All of it is read from the trials."""
+"""What a study found: `results.csv`, a row for each run, and what the rows come to for each arm."""
 
 from __future__ import annotations
 
@@ -7,105 +7,118 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
-from nanochat.core.compose import Interval
+from nanochat.core.compose import Choice, Interval
 from nanochat.stats.paired import Verdict, verdicts
-from nanochat.study.axes import Axis
+from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
-from nanochat.study.store import Trial, best_of
+from nanochat.study.store import Trial
+
+FILE = "results.csv"
+
+# arm · phase: tune | seed · number: of the tuning trial, or of the seed in order · the searched keys · status and
+# reason · valid_bpb, test_bpb: bits per byte · loss: nats per token on the test documents · key: of the run ·
+# seconds: of training, the one column that is never the same twice. None where a failed run has no number.
+Row = dict[str, Any]
+
+# How each column is read back from text; the searched keys stand between the two.
+HEAD = {"arm": str, "phase": str, "number": int, "seed": int}
+TAIL = {
+    "status": str,
+    "reason": str,
+    "tokens": int,
+    "valid_bpb": float,
+    "test_bpb": float,
+    "loss": float,
+    "key": str,
+    "seconds": float,
+}
 
 # A best value nearer than this share of the range to one of its ends may have its optimum beyond.
 EDGE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One finished trial, a line of `results.csv`; None where a run that failed has no number.
+class ArmResult:
+    """What is known of one arm.
 
-    phase: tune | seed · number: of the tuning trial, or of the seed in order · valid_bpb, test_bpb: bits per byte ·
-    loss: nats per token on the test documents · key: of the run · seconds: of training, alone not reproducible.
+    best: its tuned values · edges: keys among them whose value lies at an end of its range · scores: test bits per
+    byte on each seed in order, None where the run failed or is not there yet · verdict: against the other arms.
     """
 
-    arm: str
-    phase: str
-    number: int
-    seed: int
-    params: dict[str, Any]
-    status: str
-    reason: str
-    tokens: int | None
-    valid_bpb: float | None
-    test_bpb: float | None
-    loss: float | None
-    key: str | None
-    seconds: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What is concluded of one arm.
-
-    params: the best of its tuning · runs: how many of its `seeds` are complete · test_bpb, sd: mean and standard
-    deviation over them (sd: None below two) · edges: keys whose best value lies at an end of its range.
-    """
-
-    arm: str
-    params: dict[str, Any]
+    name: str
+    best: dict[str, Any]
     edges: tuple[str, ...]
-    runs: int
-    seeds: int
-    test_bpb: float | None
-    sd: float | None
+    scores: tuple[float | None, ...]
     verdict: Verdict
+
+    @property
+    def finite(self) -> list[float]:
+        """The scores of complete runs."""
+        return [score for score in self.scores if score is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean test bits per byte over complete runs."""
+        return float(np.mean(self.finite)) if self.finite else None
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation over seeds; None below two."""
+        return float(np.std(self.finite, ddof=1)) if len(self.finite) > 1 else None
 
 
 def rows(trials: Sequence[Trial]) -> list[Row]:
     """The finished trials as rows, in the order of the table."""
-    return [_row(trial, trial.result) for trial in trials if trial.result is not None]
+    found = []
+    for trial in trials:
+        if trial.result is not None:
+            head = {"arm": trial.arm, "phase": trial.phase, "number": trial.number, "seed": trial.seed}
+            found.append({**head, **trial.params, **{name: trial.result.get(name) for name in TAIL}})
+    return found
 
 
-def to_csv(found: Sequence[Row]) -> str:
-    """The text of `results.csv`: a column for each searched key, floats in full precision, seconds last."""
-    keys = list(dict.fromkeys(key for row in found for key in row.params))
+def axis_keys(arms: Sequence[Arm]) -> list[str]:
+    """Every key that some arm searches, in order."""
+    return list(dict.fromkeys(axis.key for arm in arms for axis in arm.axes))
+
+
+def csv_text(found: Sequence[Row], definition: Definition) -> str:
+    """The text of `results.csv`: floats in full precision, nothing where there is no value."""
+    columns = [*HEAD, *axis_keys(definition.arms), *TAIL]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    tail = ("status", "reason", "tokens", "valid_bpb", "test_bpb", "loss", "key", "seconds")
-    writer.writerow(["arm", "phase", "number", "seed", *keys, *tail])
-    for row in found:
-        params = [row.params.get(key, "") for key in keys]
-        writer.writerow([row.arm, row.phase, row.number, row.seed, *params, *(getattr(row, name) for name in tail)])
+    writer.writerow(columns)
+    writer.writerows([row.get(name) for name in columns] for row in found)
     return text.getvalue()
 
 
-def summarise(definition: Definition, trials: Sequence[Trial]) -> list[Summary]:
-    """One summary for each arm, in order. Verdicts are read from the test scores of the confirming runs alone."""
-    scores = np.full((len(definition.arms), len(definition.seeds)), np.nan)
-    index = {arm.name: i for i, arm in enumerate(definition.arms)}
-    for trial in trials:
-        if trial.phase == "seed" and trial.score is not None:
-            scores[index[trial.arm], trial.number] = trial.score
-    found = []
-    for arm, arm_scores, verdict in zip(definition.arms, scores, verdicts(scores), strict=True):
-        best = best_of([trial for trial in trials if trial.phase == "tune" and trial.arm == arm.name])
-        params = best.params if best else {}
-        complete = arm_scores[np.isfinite(arm_scores)]
-        found.append(
-            Summary(
-                arm=arm.name,
-                params=params,
-                edges=tuple(axis.key for axis in arm.axes if axis.key in params and at_edge(axis, params[axis.key])),
-                runs=len(complete),
-                seeds=len(definition.seeds),
-                test_bpb=float(complete.mean()) if len(complete) else None,
-                sd=float(complete.std(ddof=1)) if len(complete) > 1 else None,
-                verdict=verdict,
-            )
-        )
-    return found
+def read_csv(path: Path, definition: Definition) -> list[Row]:
+    """The rows in `results.csv`; `read_csv` of `csv_text` gives the same rows, None under keys an arm lacks."""
+    axes = {(arm.name, axis.key): axis for arm in definition.arms for axis in arm.axes}
+    keys = axis_keys(definition.arms)
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_typed(row, keys=keys, axes=axes) for row in csv.DictReader(file)]
+
+
+def arm_results(definition: Definition, found: Sequence[Row]) -> list[ArmResult]:
+    """One result for each arm, in order. Verdicts are read from the test scores of the confirming runs alone."""
+    scores = {
+        (row["arm"], row["seed"]): row["test_bpb"]
+        for row in found
+        if row["phase"] == "seed" and row["status"] == "complete"
+    }
+    table = [tuple(scores.get((arm.name, seed)) for seed in definition.seeds) for arm in definition.arms]
+    words = verdicts(np.array(table, dtype=float))
+    return [
+        ArmResult(name=arm.name, best=best, edges=_edges(arm, best), scores=arm_scores, verdict=verdict)
+        for arm, arm_scores, verdict in zip(definition.arms, table, words, strict=True)
+        for best in [_best(arm, found)]
+    ]
 
 
 def at_edge(axis: Axis, value: Any) -> bool:
@@ -118,54 +131,26 @@ def at_edge(axis: Axis, value: Any) -> bool:
     return not EDGE <= share <= 1 - EDGE
 
 
-def to_table(summaries: Sequence[Summary]) -> Table:
-    """The summaries as a table that fits on 80 columns."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("arm", "best", "runs", "test bits/byte", "behind the leader", "verdict"):
-        table.add_column(name, overflow="fold")
-    for summary in summaries:
-        mean = "" if summary.test_bpb is None else f"{summary.test_bpb:.4f}"
-        table.add_row(
-            summary.arm,
-            "\n".join(f"{key}={_brief(value)}{'*' if key in summary.edges else ''}" for key, value in summary.params.items()),
-            f"{summary.runs}/{summary.seeds}",
-            mean if summary.sd is None else f"{mean} ± {summary.sd:.4f}",
-            _gap(summary.verdict),
-            summary.verdict.word,
-        )
-    return table
+def _best(arm: Arm, found: Sequence[Row]) -> dict[str, Any]:
+    """The values that won the arm's tuning; of equals the lower number."""
+    tuned = [row for row in found if (row["arm"], row["phase"], row["status"]) == (arm.name, "tune", "complete")]
+    if not tuned:
+        return {}
+    best = min(tuned, key=lambda row: (row["valid_bpb"], row["number"]))
+    return {axis.key: best[axis.key] for axis in arm.axes}
 
 
-def notes(summaries: Sequence[Summary]) -> list[str]:
-    """What the table needs said: starred values, and what the numbers are."""
-    found = ["± is the standard deviation over seeds; [ ] a 95% interval of the difference, all pairs covered."]
-    if all(summary.seeds < 3 for summary in summaries):
-        found = ["Fewer than three seeds decide nothing: list three or more, e.g. seed=1,2,3."]
-    if edged := sorted({key for summary in summaries for key in summary.edges}):
-        found.append(f"* at the end of its range: the optimum may lie beyond; widen {', '.join(edged)}.")
-    return found
+def _edges(arm: Arm, best: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(axis.key for axis in arm.axes if axis.key in best and at_edge(axis, best[axis.key]))
 
 
-def _row(trial: Trial, result: Any) -> Row:
-    return Row(
-        arm=trial.arm,
-        phase=trial.phase,
-        number=trial.number,
-        seed=trial.seed,
-        params=trial.params,
-        status=result["status"],
-        reason=result["reason"],
-        **{name: result.get(name) for name in ("tokens", "valid_bpb", "test_bpb", "loss", "key", "seconds")},
-    )
-
-
-def _brief(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _gap(verdict: Verdict) -> str:
-    gap = verdict.difference
-    if gap is None:
-        return ""
-    interval = "" if gap.low is None or gap.high is None else f" [{gap.low:.4f}, {gap.high:.4f}]"
-    return f"{gap.mean:+.4f}{interval}"
+def _typed(row: dict[str, str], *, keys: Sequence[str], axes: dict[tuple[str, str], Axis]) -> Row:
+    typed: Row = {}
+    for name, text in row.items():
+        kind = {**HEAD, **TAIL}.get(name)
+        if kind is None and name in keys:
+            axis = axes.get((row["arm"], name))
+            kind = str if axis is None or isinstance(axis.domain, Choice) else int if axis.domain.integer else float
+        assert kind is not None, f"{FILE} has no column {name}"
+        typed[name] = kind(text) if text != "" or name == "reason" else None
+    return typed

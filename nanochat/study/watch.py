@@ -1,51 +1,57 @@
-"""The live view of a study: slots with percent and time left, the best so far, failures as they happen."""
+"""A study as a person watches it: slots, best so far, failures, time left; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from nanochat.core.progress import quiet
-from nanochat.study.pool import Message
-from nanochat.study.store import Result, Store, Trial
+from nanochat.study.store import Trial, best_of
 
-# A run of another length than its neighbours is rare: the mean time of a trial tells the time left well enough.
-REFRESH_PER_SECOND = 4
+REFRESH_SECONDS = 0.25
 
 
 @dataclass
-class Slot:
-    """What runs in a slot, since when, and how far it is."""
+class Running:
+    """A run in a slot, as far as it has told."""
 
     trial: Trial
     began: float
+    phase: str = "start"
     share: float = 0.0
-    phase: str = "starting"
-    loss: float | None = None
+    first_share: float | None = None
+    bpb: float | None = None
+
+    def seconds_left(self, now: float) -> float | None:
+        """From the pace since the first report: a resumed run did not begin at zero."""
+        gained = self.share - (self.first_share or 0.0)
+        return (now - self.began) * (1 - self.share) / gained if gained > 0 else None
 
 
+@dataclass
 class Watch:
-    """Shows a study on the terminal; a plain line for every finished trial where there is none."""
+    """Shows what the worker tells it. `trials` and `total` are the study's, as last read from its store."""
 
-    def __init__(self, *, slots: int, total: int, done: int) -> None:
-        self.console = Console(highlight=False)
-        self.slots: list[Slot | None] = [None] * slots
-        self.total, self.done = total, done
-        self.began, self.done_before = time.monotonic(), done
-        self.best: tuple[str, str, float] | None = None
-        live = self.console.is_terminal and not quiet()
-        self.live = Live(get_renderable=self.render, console=self.console, transient=True) if live else None
+    name: str
+    slots: int
+    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    running: dict[int, Running] = field(default_factory=dict)
+    trials: Sequence[Trial] = ()
+    total: int = 0
+    seconds: float = 0.0
+    ran: int = 0
+    drawn: float = 0.0
+    live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self.live:
-            self.live.refresh_per_second = REFRESH_PER_SECOND
+        if self.console.is_terminal and not quiet():
+            self.live = Live(console=self.console, auto_refresh=False, transient=True)
             self.live.start()
         return self
 
@@ -53,82 +59,103 @@ class Watch:
         if self.live:
             self.live.stop()
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        self.console.print(text, soft_wrap=True)
+    def sync(self, trials: Sequence[Trial], total: int) -> None:
+        """Take note of the study's trials: this worker's and the others'."""
+        self.trials, self.total = trials, total
 
     def started(self, slot: int, trial: Trial) -> None:
-        self.slots[slot] = Slot(trial, time.monotonic())
+        self.running[slot] = Running(trial, time.monotonic())
+
+    def progress(self, slot: int, message: dict[str, Any]) -> None:
+        run = self.running[slot]
+        run.phase = message["phase"]
+        run.share = message["tokens"] / message["total"]
+        run.first_share = run.share if run.first_share is None else run.first_share
+        run.bpb = message["bpb"] if message["bpb"] is not None else run.bpb
 
     def ended(self, slot: int) -> None:
-        self.slots[slot] = None
+        run = self.running.pop(slot)
+        self.seconds += time.monotonic() - run.began
+        self.ran += 1
 
-    def progress(self, slot: int, message: Message) -> None:
-        """News from the run in a slot."""
-        here = self.slots[slot]
-        if here is not None:
-            here.share = message["tokens"] / message["total"]
-            here.phase = message["phase"]
-            here.loss = message["loss"] if message["loss"] is not None else here.loss
-
-    def finished(self, trial: Trial, result: Result, *, store: Store) -> None:
-        """One more trial is finished: failures are shown at once."""
-        self.done += 1
-        kind, name = ("valid", "valid_bpb") if trial.phase == "tune" else ("test", "test_bpb")
-        value = result[name]
+    def finished(self, trial: Trial, result: dict[str, Any]) -> None:
+        """One line for a finished trial where nothing else is shown; a failure is always told, and at once."""
+        where = f"{self.name} {self.done()}/{self.total} {trial.label}"
+        params = " ".join(f"{key}={brief(value)}" for key, value in trial.params.items())
         if result["status"] != "complete":
-            self.say(f"{self.count()} {label(trial)}  {result['status']}: {result['reason']}")
-            return
-        assert value is not None
-        if self.best is None or (kind, -value) > (self.best[1], -self.best[2]) or kind != self.best[1] == "valid":
-            self.best = (label(trial), kind, value)
-        if not self.live:
-            self.say(f"{self.count()} {label(trial)}  {value:.4f} {kind} bpb  {self.left()}".rstrip())
+            self.say(f"{where} {result['status']}: {result['reason']} {params}".rstrip())
+        elif self.live is None:
+            split = "valid" if trial.phase == "tune" else "test"
+            self.say(f"{where}: {split} {result[split]['bpb']:.4f} bpb {params}".rstrip())
 
-    def count(self) -> str:
-        return f"[{self.done:>{len(str(self.total))}}/{self.total}]".replace("[", r"\[")
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if not quiet():
+            self.console.print(text, markup=False, soft_wrap=True)
 
-    def left(self) -> str:
-        """The time left at the pace so far."""
-        finished = self.done - self.done_before
-        if not finished or self.done >= self.total:
-            return ""
-        seconds = (time.monotonic() - self.began) / finished * (self.total - self.done)
-        return f"{clock(seconds)} left"
+    def refresh(self) -> None:
+        """Draw, not too often."""
+        now = time.monotonic()
+        if self.live and now - self.drawn > REFRESH_SECONDS:
+            self.drawn = now
+            self.live.update(self.view(now), refresh=True)
 
-    def render(self) -> Group:
-        """The view at this moment, at most 80 columns wide."""
-        table = Table(box=None, show_header=False, pad_edge=False, width=min(80, self.console.width))
-        for _ in range(2):
-            table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(width=18)
-        table.add_column(width=5, justify="right")
-        table.add_column(no_wrap=True, overflow="ellipsis", width=22)
-        for number, slot in enumerate(self.slots):
-            if slot is None:
-                table.add_row(f"slot {number}", Text("idle", style="dim"), "", "", "")
+    def done(self) -> int:
+        return sum(trial.finished for trial in self.trials)
+
+    def view(self, now: float) -> Group:
+        """The live picture, at most 80 columns wide."""
+        done, failed = self.done(), sum(trial.finished and trial.score is None for trial in self.trials)
+        left = self._seconds_left()
+        words = [
+            f"{self.name}: {done} of {self.total} trials",
+            f"{failed} failed" if failed else "",
+            f"about {clock(left)} left" if left is not None else "",
+        ]
+        return Group(self._slots(now), self._best(), " · ".join(filter(None, words)))
+
+    def _slots(self, now: float) -> Table:
+        table = Table(box=None, pad_edge=False, width=80)
+        for name, width in (("slot", 4), ("run", 34), ("", 5), ("done", 5), ("left", 8), ("valid bpb", 9)):
+            table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+        for slot in range(self.slots):
+            run = self.running.get(slot)
+            if run is None:
+                table.add_row(str(slot), "–")
                 continue
-            loss = f"loss {slot.loss:.3f}" if slot.loss is not None else ""
-            bar = ProgressBar(total=1.0, completed=slot.share, width=18)
-            note = f"{slot.phase} {self.slot_left(slot)} {loss}"
-            table.add_row(f"slot {number}", label(slot.trial), bar, f"{slot.share:.0%}", note)
-        status = f"{self.done}/{self.total} trials ({self.done / max(1, self.total):.0%})  {self.left()}"
-        best = f"best so far: {self.best[0]}  {self.best[2]:.4f} {self.best[1]} bpb" if self.best else ""
-        return Group(table, Text(status, style="bold"), Text(best))
+            left = run.seconds_left(now)
+            bpb = "" if run.bpb is None else f"{run.bpb:.4f}"
+            time_left = "" if left is None else clock(left)
+            table.add_row(str(slot), run.trial.label, run.phase, f"{run.share:.0%}", time_left, bpb)
+        return table
 
-    def slot_left(self, slot: Slot) -> str:
-        if not 0.02 < slot.share < 1:
-            return ""
-        return clock((time.monotonic() - slot.began) * (1 - slot.share) / slot.share)
+    def _best(self) -> Table:
+        """The best tuning so far of each arm that has one."""
+        table = Table(box=None, pad_edge=False, width=80)
+        for name, width in (("best so far", 34), ("valid bpb", 9), ("at", 30)):
+            table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+        for arm in dict.fromkeys(trial.arm for trial in self.trials):
+            best = best_of([trial for trial in self.trials if trial.arm == arm and trial.phase == "tune"])
+            if best is not None:
+                params = " ".join(f"{key}={brief(value)}" for key, value in best.params.items())
+                table.add_row(arm, f"{best.score:.4f}", params)
+        return table
+
+    def _seconds_left(self) -> float | None:
+        """Time left for the whole study at the pace of the runs so far."""
+        if not self.ran:
+            return None
+        open_runs = self.total - self.done() - sum(run.share for run in self.running.values())
+        return max(0.0, open_runs) * self.seconds / self.ran / self.slots
 
 
-def label(trial: Trial) -> str:
-    """How a trial is called on one line."""
-    return f"{trial.arm} · " + (f"trial {trial.number}" if trial.phase == "tune" else f"seed {trial.seed}")
+def brief(value: Any) -> str:
+    """A tuned value for the eye."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def clock(seconds: float) -> str:
-    """`1:02:03`, `2:03` or `0:03`."""
-    minutes, rest = divmod(int(seconds), 60)
+    """`1:02:03`, or `2:03` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

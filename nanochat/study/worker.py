@@ -29,7 +29,6 @@ class Worker:
         self.watch = watch
         self.stopping = False
         self.refused: SpecError | MachineError | None = None
-        self.results: dict[Child, Message] = {}
         self.looked_at = 0.0
 
     def work(self) -> bool:
@@ -37,6 +36,7 @@ class Worker:
 
         Raises what a run refused to do (`SpecError`, `MachineError`): that is no result, and stops the study.
         """
+        self._look()
         with self._signals():
             while True:
                 self._fill()
@@ -85,15 +85,15 @@ class Worker:
                 if message["kind"] == "progress":
                     self.watch.progress(child.slot, message)
                 else:
-                    self.results[child] = message
+                    child.last = message
             if ended:
                 self.watch.ended(child.slot)
-                self._settle(child, self.results.pop(child, None))
+                self._settle(child)
         self.watch.refresh()
 
-    def _settle(self, child: Child, message: Message | None) -> None:
+    def _settle(self, child: Child) -> None:
         """Record the result of an ended child, or hand its trial back."""
-        trial: Trial = child.tag
+        trial, message = child.tag, child.last
         self.looked_at = 0.0
         if message is None:
             self._lose(trial, reason=child.death())
@@ -108,13 +108,12 @@ class Worker:
 
     def _lose(self, trial: Trial, *, reason: str) -> None:
         """A child died without a result: once or twice may be an accident, and does not count."""
-        losses = self.store.release(trial, lost=not self.stopping)
-        if self.stopping:
-            return
+        losses = trial.lost + (not self.stopping)
         if losses < MOST_LOST:
-            self.watch.say(f"{describe(trial)} lost: {reason}; it is tried again")
-            return
-        self._record(trial, {"status": "failed", "reason": f"lost {losses} times in a row: {reason}"})
+            self.store.release(trial, lost=losses)
+            self.watch.say(f"{trial.label}: {reason}; it is tried again")
+        else:
+            self._record(trial, {"status": "failed", "reason": f"lost {losses} times in a row: {reason}"})
 
     def _refuse(self, trial: Trial, error: SpecError | MachineError) -> None:
         """What a run refuses to begin with concerns the user, not the table: stop, and say so."""
@@ -123,8 +122,13 @@ class Worker:
         self._stop()
 
     def _record(self, trial: Trial, result: Message) -> None:
-        self.store.tell(trial, summary(result), score=score(trial, result))
-        self.watch.finished(trial, result)
+        if self.store.tell(trial, summary(result), score=score(trial, result)):
+            self._look()
+            self.watch.finished(trial, result)
+
+    def _look(self) -> None:
+        """Show the study as it stands, other workers' trials included."""
+        self.watch.sync(self.store.trials(), self.store.total())
 
     def _stop(self) -> None:
         self.stopping = True
@@ -148,11 +152,6 @@ class Worker:
                 signal.signal(number, handler)
 
 
-def describe(trial: Trial) -> str:
-    """`mla tune 3` or `mla seed 2`."""
-    return f"{trial.arm} {trial.phase} {trial.number if trial.phase == 'tune' else trial.seed}"
-
-
 def score(trial: Trial, result: Message) -> float | None:
     """What a trial is judged by: tuning by the valid split alone, confirming runs by the test split."""
     if result["status"] != "complete":
@@ -162,9 +161,7 @@ def score(trial: Trial, result: Message) -> float | None:
 
 def summary(result: Message) -> dict[str, Any]:
     """What the journal keeps of a `result.json`."""
-    kept = {name: result[name] for name in ("status", "reason", "tokens", "key", "seconds") if name in result}
+    kept: dict[str, Any] = {name: result.get(name) for name in ("status", "reason", "key", "tokens", "seconds")}
     if result["status"] == "complete":
-        kept["valid_bpb"] = result["valid"]["bpb"]
-        kept["test_bpb"] = result["test"]["bpb"]
-        kept["loss"] = result["test"]["loss"]
+        kept |= {"valid_bpb": result["valid"]["bpb"], "test_bpb": result["test"]["bpb"], "loss": result["test"]["loss"]}
     return kept
