@@ -14,6 +14,8 @@ def main() -> int:
         print(text())
         return 0
 
+    # argparse, under Hydra, takes -m before or after all overrides but not among them; people put it anywhere.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting; we say it in plain words
     import hydra
 

@@ -40,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Override:
-    """One command-line override: its key, its text as typed, and the sweep in it (None: a fixed value)."""
+    """One command-line override: its key (with its package), its text as typed, and its sweep (None: a fixed value)."""
 
     key: str
     text: str
@@ -57,13 +57,13 @@ def compose(overrides: Sequence[str], *, conf: Path = CONF) -> dict[str, Any]:
     from hydra.core.global_hydra import GlobalHydra
 
     refuse_nameless(overrides, conf)
-    outer = GlobalHydra.get_state()
+    outer = GlobalHydra.instance().hydra  # of a program that is running, and goes on with it afterwards
     GlobalHydra.instance().clear()
     try:
         with explained(), initialize_config_dir(str(conf), version_base="1.3"):
             return plain(hydra_compose("config", overrides=list(overrides)))
     finally:
-        GlobalHydra.set_state(outer)
+        GlobalHydra.instance().hydra = outer
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def plain(config: Any) -> dict[str, Any]:
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Read overrides in Hydra's grammar. Raises `SpecError` for what cannot be read or is not supported."""
     parsed = _parsed(overrides)
-    return [Override(key=p.key_or_group, text=text, sweep=_sweep(p)) for p, text in zip(parsed, overrides, strict=True)]
+    return [Override(key=_key(p), text=text, sweep=_sweep(p)) for p, text in zip(parsed, overrides, strict=True)]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Any]:
@@ -179,6 +179,11 @@ def _keys(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + str(name)
             if isinstance(value, Mapping):
                 yield from _keys(value, f"{prefix}{name}.")
+
+
+def _key(override: Any) -> str:
+    """`ffn@ffn.expert` is another key than `ffn`."""
+    return f"{override.key_or_group}@{override.package}" if override.package else override.key_or_group
 
 
 def _sweep(override: Any) -> Values | Interval | Choice | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from nanochat.core.compose import Interval
 from nanochat.report.frame import Frame, Run
 
 # Okabe & Ito's palette (jfly.uni-koeln.de/color), without its yellow, which vanishes on white.
@@ -75,9 +76,9 @@ def search_slice(frame: Frame, axis: str) -> go.Figure:
             line={"color": colour(frame, arm), "width": 1},
             hovertemplate=f"{arm}<br>{axis} %{{x:.4g}}<br>%{{y:.4f}} bpb<extra></extra>",
         )
-    values = [run.params[axis] for run in frame.runs if isinstance(run.params.get(axis), (int, float))]
-    if values and min(values) > 0 and max(values) / min(values) > 10:
-        figure.update_xaxes(type="log", dtick="D1", tickformat=".2~g")
+    domains = [a.domain for arm in frame.definition.arms for a in arm.axes if a.key == axis]
+    if all(isinstance(domain, Interval) and domain.log for domain in domains):
+        figure.update_xaxes(type="log", dtick="D2", tickformat=".2~g")
     return styled(figure, x=axis, y="bits per byte (valid)")
 
 

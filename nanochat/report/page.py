@@ -64,11 +64,13 @@ def provenance(frame: Frame) -> list[tuple[str, str]]:
 
 
 def command(frame: Frame) -> str:
-    """The command that makes this study again."""
-    return shlex.join(["python", "run.py", *frame.definition.command, "-m"])
+    """The command that makes this study again, wherever its files are to lie."""
+    overrides = [text for text in frame.definition.command if not text.startswith("paths.")]
+    return shlex.join(["python", "run.py", *overrides, "-m"])
 
 
 def _div(figure: go.Figure) -> Markup:
     """A figure as an element of the page."""
-    config = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+    # No bar of buttons: on a phone it covers the legend. Dragging zooms, a double click goes back.
+    config = {"responsive": True, "displayModeBar": False}
     return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))

@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
         lambda: write_text(tmp_path / "taken" / "a.txt", "new"),
         lambda: locked(tmp_path / "taken" / "lock").__enter__(),
     ):
-        with pytest.raises(MachineError, match="cannot be written .*choose another folder") as error:
+        with pytest.raises(MachineError, match=r"cannot be written .*choose another folder") as error:
             attempt()
         assert len(str(error.value).splitlines()) == 1
 

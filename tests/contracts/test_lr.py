@@ -1,0 +1,78 @@
+"""Learning-rate schedules: pure functions of the step, warmed up, never above the peak."""
+
+from __future__ import annotations
+
+import math
+
+import options
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanochat.core.compose import compose
+from nanochat.core.errors import SpecError
+from nanochat.core.spec import load
+from nanochat.lr.base import LRSpec
+from nanochat.lr.constant import ConstantSpec
+from nanochat.lr.cosine import CosineSpec
+from nanochat.trainer.module import LanguageModel
+from tests.runs import run_small
+
+NAMES = options.names("lr")
+
+
+def schedule(name: str, **changes: float) -> LRSpec:
+    return load({**compose([f"lr={name}"])["lr"], **changes}, LRSpec)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(steps=st.integers(1, 400), warmup=st.floats(0, 1), peak=st.floats(1e-6, 10))
+def test_a_schedule_keeps_its_contract(name, steps, warmup, peak):
+    spec = schedule(name, peak=peak, warmup=warmup)
+    rates = [spec.rate(step, steps=steps) for step in range(steps)]
+    assert all(0 <= rate <= peak * (1 + 1e-12) for rate in rates)
+    assert rates[0] > 0
+    assert rates == [spec.rate(step, steps=steps) for step in range(steps)]
+    warm = round(warmup * steps)
+    assert rates[:warm] == pytest.approx([peak * (step + 1) / warm for step in range(warm)])
+    if warm < steps:
+        assert rates[warm] == pytest.approx(peak)
+
+
+def test_a_constant_rate_by_hand():
+    spec = ConstantSpec(peak=2.0, warmup=0.25)
+    assert [spec.rate(step, steps=8) for step in range(8)] == [1, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_a_cosine_by_hand():
+    spec = CosineSpec(peak=2.0, warmup=0.2, floor=0.1)
+    rates = [spec.rate(step, steps=10) for step in range(10)]
+    assert rates[:3] == [1.0, 2.0, 2.0]
+    assert rates[6] == pytest.approx(2.0 * (0.1 + 0.9 / 2))  # half-way
+    assert rates[9] == pytest.approx(2.0 * (0.1 + 0.9 * (1 + math.cos(math.pi * 7 / 8)) / 2))
+    assert all(a > b for a, b in zip(rates[2:], rates[3:], strict=False))
+    assert spec.replace(floor=1.0).rate(9, steps=10) == 2.0
+    assert CosineSpec(peak=2.0, warmup=0.0, floor=0.1).rate(9999, steps=10000) == pytest.approx(0.2, rel=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"peak": 0.0}, {"peak": -1.0}, {"warmup": 1.5}, {"warmup": -0.1}])
+@pytest.mark.parametrize("name", NAMES)
+def test_rates_that_make_no_sense_are_refused(name, changes):
+    [key] = changes
+    with pytest.raises(SpecError, match=f"{key}="):
+        schedule(name, **changes)
+
+
+def test_training_steps_with_the_rates_of_the_schedule(tmp_path, monkeypatch):
+    """What the optimizer is given in each step, resumed or not, is the schedule's rate for that step."""
+    used = []
+    clip = LanguageModel.clip
+
+    def seen(self):
+        used.append({group["lr"] for group in self.optimizers().param_groups})
+        return clip(self)
+
+    monkeypatch.setattr(LanguageModel, "clip", seen)
+    run_small(tmp_path, "lr.warmup=0.25", "lr.floor=0.2", "lr.peak=0.01")
+    spec = CosineSpec(peak=0.01, warmup=0.25, floor=0.2)
+    assert used == [{spec.rate(step, steps=8)} for step in range(8)]
