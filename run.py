@@ -19,12 +19,12 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting; we say it in plain words
     import hydra
 
-    from nanochat.core.compose import explained, plain, refuse_nameless
+    from nanochat.core.compose import CONF, explained, plain, refuse_nameless
     from nanochat.core.errors import MachineError, SpecError
 
     code = 0
 
-    @hydra.main(config_path="conf", config_name="config", version_base="1.3")
+    @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def job(config: object) -> None:
         from nanochat.task.base import perform
 

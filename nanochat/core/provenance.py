@@ -11,7 +11,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "lightning", "optuna", "hydra-core", "omegaconf", "pydantic", "numpy", "sentencepiece", "wandb")
@@ -37,6 +37,18 @@ FINGERPRINTED = (
 )
 
 
+class Origin(NamedTuple):
+    """What `run.json` says of where a run comes from: the code's fingerprint and the rest of its provenance."""
+
+    code: dict[str, str]
+    provenance: dict[str, Any]
+
+
+def origin() -> Origin:
+    """Of this process. Reading all the code takes half a second: a study does it once and hands it to its runs."""
+    return Origin(code_fingerprint(), provenance())
+
+
 @functools.cache
 def code_fingerprint() -> dict[str, str]:
     """A hash of each source file that decides a run's numbers, without comments, docstrings and layout."""
@@ -44,9 +56,9 @@ def code_fingerprint() -> dict[str, str]:
     return {path.relative_to(PACKAGE).as_posix(): _syntax_hash(path) for path in files}
 
 
-def changed_files(then: dict[str, str]) -> list[str]:
+def changed_files(then: dict[str, str], *, now: dict[str, str] | None = None) -> list[str]:
     """The files whose code differs from a stored fingerprint: changed, added or removed."""
-    now = code_fingerprint()
+    now = code_fingerprint() if now is None else now
     return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.core.errors import MachineError, SpecError
+from nanochat.core.provenance import Origin
 from nanochat.core.spec import load
 from nanochat.run.execute import execute
 from nanochat.run.folder import RunFolder
@@ -57,8 +58,10 @@ class Pipe:
 
 
 def main(request: dict[str, Any], channel: Connection) -> None:
-    """Carry out `request` (`spec`, `key`, `settings`: plain data); the last message is its result, or its refusal: a
-    mistake of the user's or a failure of the machine, which concerns whoever asked, not this run alone.
+    """Carry out `request` (`spec`, `key`, `settings`, `source`: plain data).
+
+    The last message is the run's result, or its refusal: a mistake of the user's or a failure of the machine, which
+    concerns whoever asked, not this run alone.
 
     Ctrl-C in the terminal reaches every process of the group; only the owner acts on it.
     """
@@ -70,7 +73,9 @@ def main(request: dict[str, Any], channel: Connection) -> None:
     folder = RunFolder(settings.paths.runs / request["key"])
     with _output_to(folder.path / "output.txt"):
         try:
-            result = execute(load(request["spec"], RunSpec), settings=settings, control=control)
+            result = execute(
+                load(request["spec"], RunSpec), settings=settings, control=control, source=Origin(**request["source"])
+            )
             control.send({"kind": "result", **result})
         except (SpecError, MachineError) as error:
             control.send({"kind": "refused", "exit_code": error.exit_code, "reason": str(error)})

@@ -13,7 +13,7 @@ from torch.utils import deterministic
 
 from nanochat.core.artifact import write_json
 from nanochat.core.errors import MachineError, SpecError, spec_error
-from nanochat.core.provenance import changed_files, code_fingerprint, provenance
+from nanochat.core.provenance import Origin, changed_files, origin
 from nanochat.core.spec import dump
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.spec import RunSpec, Settings
@@ -25,25 +25,27 @@ from nanochat.trainer.control import Control
 FINAL = ("complete", "diverged")
 
 
-def execute(spec: RunSpec, *, settings: Settings, control: Control) -> dict[str, Any]:
+def execute(spec: RunSpec, *, settings: Settings, control: Control, source: Origin | None = None) -> dict[str, Any]:
     """Carry out a resolved run, or what is left of it; returns its `result.json`.
 
     A run that is final already is not run again. One that another process is writing is waited for. A stopped run
-    goes on from its checkpoint. Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code
-    that changed under `code=refuse`; what goes wrong in training is a status, not an exception.
+    goes on from its checkpoint. `source` is the code and machine it comes from, None for those of this very process.
+    Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code that changed under
+    `code=refuse`; what goes wrong in training is a status, not an exception.
     """
     folder = RunFolder(settings.paths.runs / identify(spec, cache=settings.paths.cache))
+    source = source or origin()
     while True:
         with folder.lock() as held:
             if held:
-                return _execute(spec, folder=folder, settings=settings, control=control)
+                return _execute(spec, folder=folder, settings=settings, control=control, source=source)
         if control.stop_requested():
             return {"status": "stopped", "reason": "another process was writing this run", "key": folder.key}
         control.progress("wait", tokens=0, total=spec.tokens)
         time.sleep(0.2)
 
 
-def finished(folder: RunFolder, *, settings: Settings) -> dict[str, Any] | None:
+def finished(folder: RunFolder, *, settings: Settings, code: dict[str, str] | None = None) -> dict[str, Any] | None:
     """The result of a run that need not be run again under the code rule, else None.
 
     Raises `SpecError` naming the files when the code changed since and `code=refuse`.
@@ -54,7 +56,7 @@ def finished(folder: RunFolder, *, settings: Settings) -> dict[str, Any] | None:
         return None
     if settings.code == "accept":
         return result
-    changed = changed_files(description["code"])
+    changed = changed_files(description["code"], now=code)
     if not changed:
         return result
     if settings.code == "rerun":
@@ -62,15 +64,17 @@ def finished(folder: RunFolder, *, settings: Settings) -> dict[str, Any] | None:
     raise _code_changed(folder, changed)
 
 
-def _execute(spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control) -> dict[str, Any]:
-    known = finished(folder, settings=settings)
+def _execute(
+    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, source: Origin
+) -> dict[str, Any]:
+    known = finished(folder, settings=settings, code=source.code)
     if known is not None:
         return known
-    _meet_earlier_code(folder, settings=settings)
+    _meet_earlier_code(folder, settings=settings, code=source.code)
     _use_machine(spec)
     folder.result_file.unlink(missing_ok=True)
     try:
-        describe = functools.partial(_describe, spec, folder)
+        describe = functools.partial(_describe, spec, folder, source)
         result = train(spec, folder=folder, settings=settings, control=control, describe=describe)
     except SpecError:
         raise
@@ -88,21 +92,21 @@ def _execute(spec: RunSpec, *, folder: RunFolder, settings: Settings, control: C
     return stored
 
 
-def _meet_earlier_code(folder: RunFolder, *, settings: Settings) -> None:
+def _meet_earlier_code(folder: RunFolder, *, settings: Settings, code: dict[str, str]) -> None:
     """What an earlier attempt left is gone on with only if it came from this code, or by the user's word."""
     description = folder.description()
-    changed = changed_files(description["code"]) if description else []
+    changed = changed_files(description["code"], now=code) if description else []
     if changed and settings.code == "refuse" and folder.state_file.exists():
         raise _code_changed(folder, changed)
     if changed and settings.code != "accept":
         folder.clear()
 
 
-def _describe(spec: RunSpec, folder: RunFolder) -> None:
+def _describe(spec: RunSpec, folder: RunFolder, source: Origin) -> None:
     """`run.json`: written once the texts are known to be good, so that nothing stands for a run that cannot be."""
     write_json(
         folder.spec_file,
-        {"schema": 1, "key": folder.key, "run": dump(spec), "code": code_fingerprint(), "provenance": provenance()},
+        {"schema": 1, "key": folder.key, "run": dump(spec), **source._asdict()},
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from nanochat.core.compose import Choice, Interval, compose
 from nanochat.core.device import cores, resolve_device
 from nanochat.core.errors import SpecError
+from nanochat.core.provenance import origin
 from nanochat.core.spec import dump
 from nanochat.run.execute import finished
 from nanochat.run.folder import RunFolder, identify
@@ -35,7 +36,7 @@ class Runs:
         """What the process of a trial's run is given."""
         spec = self.spec(self.definition.arm(trial.arm), params=trial.params, seed=trial.seed)
         key = identify(spec, cache=self.settings.paths.cache)
-        return {"spec": dump(spec), "key": key, "settings": dump(self.settings)}
+        return {"spec": dump(spec), "key": key, "settings": dump(self.settings), "source": origin()._asdict()}
 
     def known(self, key: str) -> dict[str, Any] | None:
         """The result of a run that need not be run again. Raises `SpecError` if the code changed since."""

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from nanochat.data.sequences import Sequences
+from nanochat.trainer.callbacks.signals import OwnSignals
 from nanochat.trainer.module import Batch, LanguageModel
 from nanochat.trainer.spec import TrainerSpec
 
@@ -50,7 +51,7 @@ def fit(
         devices=1,
         precision="bf16-mixed" if spec.precision == "bf16" else "32-true",
         max_steps=module.steps,
-        callbacks=callbacks,
+        callbacks=[OwnSignals(), *callbacks],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -154,7 +154,7 @@ def test_wandb_online_without_an_account_is_refused_before_anything_is_spent(cap
 
 def test_an_account_is_found_where_wandb_login_leaves_it(nobodys_wandb, monkeypatch, capfd):
     netrc = nobodys_wandb / "netrc"
-    netrc.write_text(f"machine 127.0.0.1\n  login user\n  password {'0' * 40}\n")
+    netrc.write_text(f"machine {NOBODY.removeprefix('http://')}\n  login user\n  password {'0' * 40}\n")
     netrc.chmod(0o600)
     online().check()
     netrc.unlink()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from itertools import pairwise
+from typing import Any
 
 import options
 import pytest
@@ -21,12 +24,17 @@ from tests.runs import run_small
 NAMES = options.names("lr")
 
 
+@cache
+def fields(name: str) -> dict[str, Any]:
+    return compose([f"lr={name}"])["lr"]
+
+
 def schedule(name: str, **changes: float) -> LRSpec:
-    return load({**compose([f"lr={name}"])["lr"], **changes}, LRSpec)
+    return load({**fields(name), **changes}, LRSpec)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(steps=st.integers(1, 400), warmup=st.floats(0, 1), peak=st.floats(1e-6, 10))
+@given(steps=st.integers(1, 200), warmup=st.floats(0, 1), peak=st.floats(1e-6, 10))
 def test_a_schedule_keeps_its_contract(name, steps, warmup, peak):
     spec = schedule(name, peak=peak, warmup=warmup)
     rates = [spec.rate(step, steps=steps) for step in range(steps)]
@@ -50,7 +58,7 @@ def test_a_cosine_by_hand():
     assert rates[:3] == [1.0, 2.0, 2.0]
     assert rates[6] == pytest.approx(2.0 * (0.1 + 0.9 / 2))  # half-way
     assert rates[9] == pytest.approx(2.0 * (0.1 + 0.9 * (1 + math.cos(math.pi * 7 / 8)) / 2))
-    assert all(a > b for a, b in zip(rates[2:], rates[3:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[2:]))
     assert spec.replace(floor=1.0).rate(9, steps=10) == 2.0
     assert CosineSpec(peak=2.0, warmup=0.0, floor=0.1).rate(9999, steps=10000) == pytest.approx(0.2, rel=1e-4)
 

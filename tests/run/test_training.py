@@ -162,7 +162,7 @@ def test_a_failure_is_a_status_with_its_reason(tmp_path, monkeypatch):
 
 def test_code_that_changed_is_met_by_the_rule(tmp_path, monkeypatch):
     first, folder = run_small(tmp_path)
-    monkeypatch.setattr("nanochat.run.execute.changed_files", lambda then: ["model/block.py"])
+    monkeypatch.setattr("nanochat.run.execute.changed_files", lambda then, now: ["model/block.py"])
     with pytest.raises(SpecError, match=r"model/block\.py"):
         run_small(tmp_path)
     assert run_small(tmp_path, "code=accept")[0] == first

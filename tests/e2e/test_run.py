@@ -1,0 +1,298 @@
+"""The program as people use it: `python run.py`, told to stop, killed, continued, and given bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import run
+from nanochat.core.compose import CONF
+from nanochat.logger.csv import read
+from nanochat.run.terminal import Terminal
+from tests.runs import SMALL
+
+REPOSITORY = CONF.parent
+
+# Long enough to be met in the middle; what the last part of it takes is a few seconds.
+LONG = (*SMALL, "stop.steps=600", "eval.evaluations=1", "batch.tokens=128", "checkpoint=0.2")
+
+
+class Said(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def program(monkeypatch, capsys, tmp_path):
+    """`python run.py WORDS` in this process, its files under `tmp_path`: seconds faster than a process of its own."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, base: Sequence[str] = SMALL, multirun: Path | None = None) -> Said:
+        paths = (f"paths.multirun={multirun or tmp_path / 'multirun'}", f"paths.experiments={tmp_path}/experiments")
+        monkeypatch.setattr(sys, "argv", ["run.py", *base, *paths, *words])
+        capsys.readouterr()
+        code = run.main()
+        return Said(code, *capsys.readouterr())
+
+    return call
+
+
+def only_run(multirun: Path) -> Path:
+    [folder] = (multirun / "runs").iterdir()
+    return folder
+
+
+def test_train_again_sample_and_plan(program, tmp_path):
+    planned = program("task=plan")
+    assert planned.code == 0
+    assert "training FLOPs" in planned.out and "not begun" in planned.out
+    assert max(map(len, planned.out.splitlines())) <= 80
+
+    sampled = program("task=sample")
+    assert sampled.code == 2
+    assert "is no complete run here; train it first" in sampled.err
+
+    first = program()
+    folder = only_run(tmp_path / "multirun")
+    result = json.loads((folder / "result.json").read_text())
+    assert first.code == 0
+    assert f"run {folder.name} is complete" in first.out
+    assert f"{result['test']['bpb']:.4f}" in first.out and str(folder) in first.out
+
+    again = program()
+    assert again.code == 0
+    assert "was complete already" in again.out
+    assert again.out.replace("was complete already", "is complete") == first.out
+
+    texts = [program("task=sample", "task.prompt=ab", "task.tokens=20", f"task.seed={seed}") for seed in (1, 1, 2)]
+    assert all(said.code == 0 and said.out.startswith("ab") for said in texts)
+    assert texts[0].out == texts[1].out != texts[2].out
+    by_key = program(
+        "seed=99", "task=sample", "task.prompt=ab", "task.tokens=20", "task.seed=1", f"task.run={folder.name}"
+    )
+    assert by_key.out == texts[0].out
+
+    assert f"run {folder.name}: complete" in program("task=plan").out
+    assert only_run(tmp_path / "multirun") == folder
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["multirun"]
+
+
+def start(*words: str, module: tuple[str, ...] = ("run.py",)) -> subprocess.Popen[str]:
+    """A command in a process of its own, in the repository's folder."""
+    return subprocess.Popen(
+        [sys.executable, *module, *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def training(*words: str, multirun: Path, beyond: int) -> Iterator[subprocess.Popen[str]]:
+    """A command that has trained and checkpointed beyond step `beyond` of its run."""
+    process = start(*words)
+    try:
+        while not trained_beyond(beyond, multirun):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def trained_beyond(step: int, multirun: Path) -> bool:
+    return any(
+        (folder / "state.ckpt").exists() and any(row["step"] > step for row in read(folder / "metrics.csv"))
+        for folder in multirun.glob("runs/*")
+    )
+
+
+def test_a_run_that_is_interrupted_and_killed_ends_as_if_it_had_not_been(program, tmp_path):
+    """Ctrl-C, kill -9 and SIGTERM in turn, each continued by the same command; the stored run.json ends it."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert program(*LONG, multirun=whole).code == 0
+    words = (*LONG, f"paths.multirun={parts}")
+    reached = 0
+
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
+        with training(*words, multirun=parts, beyond=reached) as process:
+            process.send_signal(number)
+            out, err = process.communicate(timeout=120)
+        folder = only_run(parts)
+        if number == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+            assert not (folder / "result.json").exists()
+        else:
+            assert process.returncode == 130
+            assert "the same command continues" in out and "Traceback" not in err
+            result = json.loads((folder / "result.json").read_text())
+            assert result["status"] == "stopped"
+            assert f"{result['tokens']:,} tokens" in out
+        reached = max(row["step"] for row in read(folder / "metrics.csv"))
+        assert reached < 600
+
+    process = start(str(folder / "run.json"), f"paths.multirun={parts}", module=("-m", "nanochat.run"))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.splitlines() == [f"{folder.name}: complete"]
+    begun = [line.partition("training from step ")[2] for line in (folder / "log.txt").read_text().splitlines()]
+    steps = [int(text.split()[0]) for text in begun if text]
+    assert steps[0] == 0 and len(steps) == 4 and steps == sorted(set(steps))
+    expected = json.loads((only_run(whole) / "result.json").read_text())
+    found = json.loads((folder / "result.json").read_text())
+    assert folder.name == only_run(whole).name
+    assert (found["test"], found["valid"]) == (expected["test"], expected["valid"])
+
+
+def test_the_second_request_to_stop_ends_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Terminal() as control:
+        signal.raise_signal(signal.SIGINT)
+        assert control.stop_requested()
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_before_training_is_said_in_a_line(program, monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nanochat.task.base.perform", interrupted)
+    assert program() == (130, "", "interrupted; the same command continues\n")
+
+
+# As SMALL, on a file of one's own; two fifths of its documents are held out.
+TEXT = (
+    *[word for word in SMALL if not word.startswith("data")],
+    "data=text",
+    "data.valid=0.2",
+    "data.test=0.2",
+    "context=4096",
+    "batch.tokens=4096",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["attention=gqaa"], "attention=gqaa: no such option; did you mean 'gqa'?"),
+        (["attention.kv_head=2"], "attention.kv_head: no such key; did you mean 'attention.kv_heads'?"),
+        (["attention.kv_heads=3"], "attention.kv_heads=3: must divide heads=4; try 1, 2 or 4"),
+        (
+            ["attention=sparse", "attention.local_attn_ctx=64"],
+            "attention.local_attn_ctx=64: must be at most context=32",
+        ),
+        (["attention=sparse", "attention.blocksize=5"], "attention.blocksize=5: must divide context=32"),
+        (["stop.tokens=100"], "exactly one of stop.tokens and stop.steps ends a run; both are given"),
+        (["model.dim=wide", "lr.peak=-1"], "lr.peak=-1: must be greater than 0"),
+        (["seed=1,2"], "seed=1,2: one run takes one value; add -m to make it a study"),
+        (["lr=3"], "lr=3: is no name of an option"),
+        (["~task"], "task._target_: is missing"),
+        (["+sed=1"], "sed: no such key; known at the top level: attention"),
+        (["seed=1.5", "code=perhaps"], "code=perhaps: must be 'refuse', 'accept' or 'rerun'"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_refused_in_a_few_plain_lines(program, tmp_path, words, said):
+    found = program(*words)
+    assert found.code == 2
+    assert said in found.err
+    if not words[0].startswith("--"):
+        assert len(found.err.splitlines()) <= 3 and found.out == ""
+    assert "Traceback" not in found.err
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_all_that_is_wrong_is_said_at_once(program):
+    found = program("model.dim=wide", "lr.peak=-1", "code=perhaps", "+task.x=1")
+    assert [line.partition("=")[0].partition(":")[0] for line in found.err.splitlines()] == [
+        "model.dim",
+        "lr.peak",
+        "code",
+        "task.x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (None, b"", "data.path: is missing; give a .txt, .jsonl or .csv file"),
+        ("book.tx", b"", "there is no such file or folder; did you mean"),
+        ("book.txt", b"", "holds no text"),
+        ("book.txt", b"\n \n", "holds no text"),
+        ("book.txt", b"PK\x03\x04\0\0", "is not text: byte 4 is NUL"),
+        ("book.txt", b"caf\xe9 " * 100, "is not UTF-8 text: byte 3 is 0xe9"),
+        ("book.txt", b"one line\n", "the only document does not fall into this split"),
+        ("book.txt", b"".join(b"line %d\n" % i for i in range(60)), "one sequence of context=4096 needs more"),
+    ],
+)
+def test_bad_texts_are_refused_in_a_few_plain_lines(program, tmp_path, name, content, said):
+    (tmp_path / "book.txt").write_bytes(content)
+    words = [f"data.path={name}"] if name else []
+    found = program(*words, base=TEXT)
+    assert found.code == 2
+    assert said in found.err
+    assert len(found.err.splitlines()) <= 3 and found.out == ""
+    assert not list((tmp_path / "multirun").glob("runs/*/result.json"))
+
+
+def test_a_damaged_corpus_is_the_machines_failure(program, tmp_path):
+    assert program().code == 0
+    [tokens] = (tmp_path / "multirun" / "cache").glob("*/train/tokens.bin")
+    damaged = bytearray(tokens.read_bytes())
+    damaged[100] ^= 1
+    tokens.write_bytes(damaged)
+    found = program("seed=2")
+    assert found.code == 1
+    assert "is not what was written" in found.out + found.err and "have the corpus made again" in found.out + found.err
+    assert "Traceback" not in found.out + found.err
+    assert program().code == 0  # the finished run stands
+
+
+def test_a_folder_that_cannot_be_written_is_the_machines_failure(program, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    found = program(multirun=tmp_path / "taken")
+    assert found.code == 1
+    assert "cannot be written" in found.err
+    assert len(found.err.splitlines()) == 1 and found.out == ""
+
+
+def test_a_stored_run_that_is_not_there_is_refused(tmp_path, capsys):
+    from nanochat.run.__main__ import main
+
+    assert main([]) == 2
+    assert main([str(tmp_path / "run.json")]) == 2
+    (tmp_path / "run.json").write_text('{"run": ')
+    assert main([str(tmp_path / "run.json")]) == 1
+    (tmp_path / "run.json").write_text('{"run": {"seed": "one"}}')
+    assert main([str(tmp_path / "run.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["usage", "usage"]
+    assert "is damaged" in lines[2] and "seed=one: must be a valid integer" in lines
+
+
+def test_the_program_itself_says_bad_input_plainly():
+    """The same through a process of its own: nothing of Hydra's or Python's gets in between."""
+    done = subprocess.run(
+        [sys.executable, "run.py", "attention=gqaa"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "attention=gqaa: no such option; did you mean 'gqa'?\n"

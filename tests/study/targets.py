@@ -1,0 +1,79 @@
+"""What a run's process calls, in tests: scripted ends without training, and the real one with accidents."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from nanochat.run.child import main
+
+# The longest that a process waits for a word that must come.
+PATIENCE_SECONDS = 60.0
+
+
+def complete(request: dict[str, Any], channel: Connection) -> None:
+    """Ends at once with a score that follows from the learning rate and the seed."""
+    peak, seed = request["spec"]["lr"]["peak"], request["spec"]["seed"]
+    scores = {"bpb": 1.0 + abs(peak - 0.01) + 0.001 * seed, "loss": 2.0}
+    note(request, "begun")
+    channel.send({"kind": "progress", "phase": "train", "tokens": 1, "total": 2, "loss": 1.0, "bpb": None})
+    result = {"status": "complete", "reason": "", "tokens": 2, "seconds": 0.1, "valid": scores, "test": scores}
+    channel.send({"kind": "result", "key": request["key"], **result})
+
+
+def diverging(request: dict[str, Any], channel: Connection) -> None:
+    """Every run with more than the default learning rate diverges."""
+    if request["spec"]["lr"]["peak"] <= 0.003:
+        complete(request, channel)
+    else:
+        channel.send({"kind": "result", "key": request["key"], "status": "diverged", "reason": "loss is nan"})
+
+
+def dying(request: dict[str, Any], channel: Connection) -> None:
+    """Trial 0 dies every time, the others on their first attempt."""
+    if request["spec"]["lr"]["peak"] == 0.003 or note(request, "begun") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    complete(request, channel)
+
+
+def patient(request: dict[str, Any], channel: Connection) -> None:
+    """Works until it is told to stop; completes when it is started again."""
+    if note(request, "stopped") > 1:
+        complete(request, channel)
+        return
+    channel.send({"kind": "progress", "phase": "train", "tokens": 1, "total": 2, "loss": None, "bpb": None})
+    assert channel.poll(PATIENCE_SECONDS) and channel.recv() == "stop"
+    channel.send({"kind": "result", "key": request["key"], "status": "stopped", "reason": "stopped at 1 token"})
+
+
+def refusing(request: dict[str, Any], channel: Connection) -> None:
+    """The machine has trouble, which is no result."""
+    channel.send({"kind": "refused", "exit_code": 1, "reason": "no space left on device"})
+
+
+def fragile(request: dict[str, Any], channel: Connection) -> None:
+    """The real run, killed on its first two attempts after a random part of it."""
+    attempt = note(request, "begun")
+    if attempt < 3:
+        delay = random.Random(f"{request['key']}{attempt}").uniform(0.0, 0.8)
+        threading.Thread(target=_kill_after, args=(delay,), daemon=True).start()
+    main(request, channel)
+
+
+def _kill_after(seconds: float) -> None:
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note(request: dict[str, Any], word: str) -> int:
+    """Count how often the run of this key did something; returns the new count."""
+    path = Path(request["settings"]["paths"]["multirun"]) / f"{word}-{request['key']}"
+    count = int(path.read_text()) + 1 if path.exists() else 1
+    path.write_text(str(count))
+    return count

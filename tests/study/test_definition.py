@@ -1,0 +1,112 @@
+"""The definition: what it is stored as, what it is named, what tells two apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nanochat.core.artifact import write_json
+from nanochat.core.compose import Choice, Interval
+from nanochat.core.errors import SpecError
+from nanochat.study.axes import Arm, Axis
+from nanochat.study.definition import (
+    FILE,
+    Definition,
+    default_name,
+    differences,
+    open_definition,
+    override_texts,
+    plain,
+    read_definition,
+)
+from tests.study.definitions import PEAK, definition
+from tests.study.studies import open_small
+
+
+def stored(folder: Path, study: Definition) -> Path:
+    write_json(folder / FILE, plain(study))
+    return folder
+
+
+def test_it_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
+    axes = (PEAK, Axis("depth", Interval(1, 4, log=False, integer=True)), Axis("ffn", Choice(("moe", "swiglu"))))
+    study = replace(definition(), arms=(Arm("a, b", ("ffn=moe",), axes),), first={"a, b": {"depth": 2}})
+    found = read_definition(stored(tmp_path, study))
+    assert found == study
+    assert json.dumps(plain(found)) == json.dumps(plain(study))
+
+
+def test_a_new_folder_takes_what_is_wanted(tmp_path: Path) -> None:
+    assert open_definition(tmp_path, definition()) == definition()
+
+
+def test_reopening_keeps_what_the_first_machine_derived(tmp_path: Path) -> None:
+    first = replace(definition(), threads=3)
+    wanted = replace(definition(), threads=1, command=("paths.multirun=elsewhere",))
+    assert open_definition(stored(tmp_path, first), wanted) == first
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"seeds": (1, 2, 3)}, "seeds"),
+        ({"lag": 5}, "lag: there 2, here 5"),
+        ({"seed": 7}, "seed: there 0, here 7"),
+        ({"tune_seed": 9}, "tune_seed: there 0, here 9"),
+        (
+            {"runs": {**definition().runs, "mla": {"attention": {"kind": "mla"}, "lr": {"peak": 0.5}}}},
+            "runs.mla.lr.peak",
+        ),
+        ({"arms": definition(tuned=["mla"]).arms}, "axes"),
+    ],
+)
+def test_another_study_is_refused_naming_the_difference(tmp_path: Path, change: dict, word: str) -> None:
+    with pytest.raises(SpecError) as error:
+        open_definition(stored(tmp_path, definition()), replace(definition(), **change))
+    assert word in str(error.value)
+    assert str(error.value).startswith("study.name=test: is another study")
+
+
+def test_differences_names_keys_that_one_side_lacks() -> None:
+    assert list(differences({"a": 1, "b": [1, 2]}, {"b": [1, 3], "c": 2})) == [
+        ("a", 1, None),
+        ("b[1]", 2, 3),
+        ("c", None, 2),
+    ]
+
+
+def test_the_default_name_is_readable_and_follows_from_what_decides_runs(tmp_path: Path) -> None:
+    def name(*overrides: str) -> str:
+        return open_small(tmp_path, *overrides).definition.name
+
+    arms = ("attention=mla,gqa", "seed=1,2")
+    first = name(*arms)
+    assert first.startswith("mla-gqa-")
+    assert name(*arms, "study.slots=1", "study.trials=30", "paths.experiments=elsewhere", "code=accept") == first
+    assert (
+        len({first, name(*arms, "context=64"), name("attention=mla,gqa", "seed=1,3"), name(*arms, "study.seed=1")}) == 4
+    )
+
+
+def test_the_default_name_is_a_folder_even_for_odd_arms() -> None:
+    odd = definition(arms=["depth=1, x/y", "depth=2, ü" * 20])
+    assert "/" not in default_name(odd) and len(default_name(odd)) <= 47
+
+
+def test_tuned_values_are_typed_in_full_precision() -> None:
+    assert override_texts({"lr.peak": 0.1 + 0.2, "depth": 3, "ffn": "moe"}) == [
+        "lr.peak=0.30000000000000004",
+        "depth=3",
+        "ffn=moe",
+    ]
+
+
+def test_trial_zero_begins_with_the_configs_own_values_where_they_lie_on_the_axes(tmp_path: Path) -> None:
+    axes = ("lr.peak=interval(1e-3, 1e-2)", "model.depth=int(interval(1, 4))", "ffn=choice(moe, swiglu)")
+    assert open_small(tmp_path, *axes).definition.first == {
+        "default": {"lr.peak": 3e-3, "model.depth": 2, "ffn": "swiglu"}
+    }
+    assert open_small(tmp_path, "lr.peak=interval(0.1, 0.2)").definition.first == {"default": {}}
