@@ -9,7 +9,7 @@ from nanochat.core.artifact import read_json
 from nanochat.core.compose import compose
 from nanochat.core.errors import MachineError, SpecError
 from nanochat.core.spec import load
-from nanochat.run.execute import execute
+from nanochat.run.execute import FINAL, execute
 from nanochat.run.spec import RunSpec, settings
 from nanochat.run.terminal import Terminal
 
@@ -26,8 +26,11 @@ def main(arguments: list[str]) -> int:
     except (SpecError, MachineError) as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    if result["status"] == "stopped":
+        print(f"{result['key']}: {result['reason']}; the same command continues")
+        return 130
     print(f"{result['key']}: {result['status']} {result['reason']}".rstrip())
-    return 0 if result["status"] == "complete" else 1
+    return 0 if result["status"] in FINAL else 1
 
 
 if __name__ == "__main__":

@@ -171,19 +171,18 @@ def _axis(override: Override) -> Axis:
     """The search axis of an override. Raises `SpecError` for empty and inverted ranges."""
     domain, key = override.sweep, typed_key(override.text)
     if _key(override) == "seed":
-        raise spec_error("seed", override.text, "seeds are repeated on, never tuned", "list them: seed=1,2,3")
+        raise spec_error("seed", _typed_value(override), "seeds are repeated on, never tuned", "list them: seed=1,2,3")
     if isinstance(domain, Choice):
         if len(set(domain.texts)) != len(domain.texts):
-            raise spec_error(key, override.text, "lists a choice twice")
+            raise spec_error(key, _typed_value(override), "lists a choice twice")
         return Axis(key, domain)
     if not isinstance(domain, Interval):
-        raise spec_error(
-            key, override.text, "is nothing to search", "use interval(…), tag(log, interval(…)) or choice(a, b)"
-        )
+        remedy = "use interval(…), tag(log, interval(…)) or choice(a, b)"
+        raise spec_error(key, _typed_value(override), "is nothing to search", remedy)
     if not domain.low < domain.high:
-        raise spec_error(key, override.text, "the low end must lie below the high end")
+        raise spec_error(key, _typed_value(override), "the low end must lie below the high end")
     if domain.log and domain.low <= 0:
-        raise spec_error(key, override.text, "a log range needs a low end above 0")
+        raise spec_error(key, _typed_value(override), "a log range needs a low end above 0")
     return Axis(key, domain)
 
 
@@ -194,11 +193,11 @@ def _seeds(listed: Override | None, *, own: int) -> tuple[int, ...]:
     try:
         seeds = tuple(int(text) for text in listed.sweep.texts)
     except ValueError:
-        raise spec_error("seed", listed.text, "must be whole numbers", "e.g. seed=1,2,3") from None
+        raise spec_error("seed", _typed_value(listed), "must be whole numbers", "e.g. seed=1,2,3") from None
     if len(set(seeds)) != len(seeds):
-        raise spec_error("seed", listed.text, "lists a seed twice; a repeated run says nothing new")
+        raise spec_error("seed", _typed_value(listed), "lists a seed twice; a repeated run says nothing new")
     if not seeds:
-        raise spec_error("seed", listed.text, "lists no seed; range(1,4) is 1,2,3")
+        raise spec_error("seed", _typed_value(listed), "lists no seed; range(1,4) is 1,2,3")
     return seeds
 
 
@@ -220,6 +219,10 @@ def _refuse_repeats(overrides: Sequence[Override]) -> None:
             raise spec_error(_key(o), None, f"is given more than once: {alternatives(texts)}", "keep one of them")
         if o.sweep is not None and not decides_runs(o.text):
             raise spec_error(_key(o), o.text, "cannot be swept: it changes no run")
+
+
+def _typed_value(override: Override) -> str:
+    return override.text.partition("=")[2]
 
 
 def _key(override: Override) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nanochat.core.compose import Choice, Interval, compose
 from nanochat.core.device import cores, resolve_device
-from nanochat.core.errors import SpecError
+from nanochat.core.errors import Problem, SpecError
 from nanochat.core.provenance import origin
 from nanochat.core.spec import dump
 from nanochat.run.execute import finished
@@ -64,7 +64,7 @@ def define(axes: Axes, *, command: Sequence[str], seed: int, tune_seed: int, lag
 
     Raises `SpecError` with what is wrong in the config, before any run is made.
     """
-    configs = {arm.name: compose(merge(axes.base, arm.overrides)) for arm in axes.arms}
+    configs = {arm.name: _compose_arm(arm, axes) for arm in axes.arms}
     device = resolve_device(next(iter(configs.values()))["trainer"]["device"])
     return Definition(
         name="",
@@ -79,6 +79,17 @@ def define(axes: Axes, *, command: Sequence[str], seed: int, tune_seed: int, lag
         device=device,
         threads=max(1, cores() // (slots or default_slots(device))),
     )
+
+
+def _compose_arm(arm: Arm, axes: Axes) -> dict[str, Any]:
+    """The arm's config. A key that only some arms have is a mistake of the study's, not of the arm's."""
+    try:
+        return compose(merge(axes.base, arm.overrides))
+    except SpecError as error:
+        if len(axes.arms) == 1:
+            raise
+        remedy = "overrides that fit only some arms belong into study.arms"
+        raise SpecError([*error.problems, Problem(key="", rule=f"so says arm '{arm.name}'", remedy=remedy)]) from None
 
 
 def default_slots(device: str) -> int:

@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import pytest
 import run
 from nanochat.core.compose import CONF
 from nanochat.logger.csv import read
+from nanochat.run.__main__ import main as run_stored
 from nanochat.run.terminal import Terminal
 from tests.runs import SMALL
 
@@ -91,74 +93,94 @@ def test_train_again_sample_and_plan(program, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["multirun"]
 
 
-def start(*words: str, module: tuple[str, ...] = ("run.py",)) -> subprocess.Popen[str]:
-    """A command in a process of its own, in the repository's folder."""
-    return subprocess.Popen(
-        [sys.executable, *module, *words],
+def checkpoints(multirun: Path) -> set[int]:
+    """When the checkpoint of the only run was written: a new element for every new one."""
+    return {path.stat().st_mtime_ns for path in multirun.glob("runs/*/state.ckpt")}
+
+
+def await_checkpoint(multirun: Path, alive: Callable[[], bool], *, before: set[int]) -> None:
+    while checkpoints(multirun) <= before:
+        assert alive(), "ended without a checkpoint"
+        time.sleep(0.01)
+
+
+def signalled(number: signal.Signals, *words: str, multirun: Path) -> Said:
+    """`python run.py WORDS` in a process of its own, sent a signal once it has trained up to a new checkpoint."""
+    before = checkpoints(multirun)
+    process = subprocess.Popen(
+        [sys.executable, "run.py", *words, f"paths.multirun={multirun}"],
         cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-@contextlib.contextmanager
-def training(*words: str, multirun: Path, beyond: int) -> Iterator[subprocess.Popen[str]]:
-    """A command that has trained and checkpointed beyond step `beyond` of its run."""
-    process = start(*words)
     try:
-        while not trained_beyond(beyond, multirun):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        yield process
+        await_checkpoint(multirun, lambda: process.poll() is None, before=before)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()
+    return Said(process.returncode, out, err)
 
 
-def trained_beyond(step: int, multirun: Path) -> bool:
-    return any(
-        (folder / "state.ckpt").exists() and any(row["step"] > step for row in read(folder / "metrics.csv"))
-        for folder in multirun.glob("runs/*")
-    )
+@contextlib.contextmanager
+def sigterm_while_training(multirun: Path) -> Iterator[None]:
+    """Send SIGTERM to this process once the run that it trains has written a new checkpoint."""
+    before, ended = checkpoints(multirun), threading.Event()
+
+    def send() -> None:
+        await_checkpoint(multirun, lambda: not ended.is_set(), before=before)
+        if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
-def test_a_run_that_is_interrupted_and_killed_ends_as_if_it_had_not_been(program, tmp_path):
-    """Ctrl-C, kill -9 and SIGTERM in turn, each continued by the same command; the stored run.json ends it."""
+def starts(folder: Path) -> list[int]:
+    """The steps from which the processes that trained a run began, from its log."""
+    words = [line.partition("training from step ")[2].split() for line in (folder / "log.txt").read_text().splitlines()]
+    return [int(found[0]) for found in words if found]
+
+
+def test_a_run_that_is_interrupted_and_killed_ends_as_if_it_had_not_been(program, tmp_path, capsys):
+    """Ctrl-C, kill -9 and SIGTERM in turn, each time continued; all of it tells in no digit of the result."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
+
+    said = signalled(signal.SIGINT, *LONG, multirun=parts)
+    folder = only_run(parts)
+    stopped = json.loads((folder / "result.json").read_text())
+    assert stopped["status"] == "stopped"
+    assert said.code == 130
+    assert f"stopped at {stopped['tokens']:,} tokens; the same command continues" in said.out
+    assert "Traceback" not in said.err and "stopping after a checkpoint" in said.err
+
+    assert signalled(signal.SIGKILL, *LONG, multirun=parts).code == -signal.SIGKILL
+    assert not (folder / "result.json").exists()
+
+    stored = [str(folder / "run.json"), f"paths.multirun={parts}", "checkpoint=0.2"]
+    with sigterm_while_training(parts):
+        assert run_stored(stored) == 130
+    assert f"{folder.name}: stopped at" in capsys.readouterr().out
+    assert run_stored(stored) == 0
+    assert capsys.readouterr().out == f"{folder.name}: complete\n"
+    steps = starts(folder)
+    assert len(steps) == 4 and steps[0] == 0 and steps == sorted(set(steps)), steps
+
     assert program(*LONG, multirun=whole).code == 0
-    words = (*LONG, f"paths.multirun={parts}")
-    reached = 0
-
-    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
-        with training(*words, multirun=parts, beyond=reached) as process:
-            process.send_signal(number)
-            out, err = process.communicate(timeout=120)
-        folder = only_run(parts)
-        if number == signal.SIGKILL:
-            assert process.returncode == -signal.SIGKILL
-            assert not (folder / "result.json").exists()
-        else:
-            assert process.returncode == 130
-            assert "the same command continues" in out and "Traceback" not in err
-            result = json.loads((folder / "result.json").read_text())
-            assert result["status"] == "stopped"
-            assert f"{result['tokens']:,} tokens" in out
-        reached = max(row["step"] for row in read(folder / "metrics.csv"))
-        assert reached < 600
-
-    process = start(str(folder / "run.json"), f"paths.multirun={parts}", module=("-m", "nanochat.run"))
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert out.splitlines() == [f"{folder.name}: complete"]
-    begun = [line.partition("training from step ")[2] for line in (folder / "log.txt").read_text().splitlines()]
-    steps = [int(text.split()[0]) for text in begun if text]
-    assert steps[0] == 0 and len(steps) == 4 and steps == sorted(set(steps))
-    expected = json.loads((only_run(whole) / "result.json").read_text())
-    found = json.loads((folder / "result.json").read_text())
-    assert folder.name == only_run(whole).name
+    assert only_run(whole).name == folder.name
+    expected, found = (json.loads((only_run(path) / "result.json").read_text()) for path in (whole, parts))
     assert (found["test"], found["valid"]) == (expected["test"], expected["valid"])
+    rows = [
+        [(row["step"], row["train_loss"]) for row in read(only_run(path) / "metrics.csv")] for path in (whole, parts)
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_the_second_request_to_stop_ends_at_once():
@@ -276,14 +298,12 @@ def test_a_folder_that_cannot_be_written_is_the_machines_failure(program, tmp_pa
 
 
 def test_a_stored_run_that_is_not_there_is_refused(tmp_path, capsys):
-    from nanochat.run.__main__ import main
-
-    assert main([]) == 2
-    assert main([str(tmp_path / "run.json")]) == 2
+    assert run_stored([]) == 2
+    assert run_stored([str(tmp_path / "run.json")]) == 2
     (tmp_path / "run.json").write_text('{"run": ')
-    assert main([str(tmp_path / "run.json")]) == 1
+    assert run_stored([str(tmp_path / "run.json")]) == 1
     (tmp_path / "run.json").write_text('{"run": {"seed": "one"}}')
-    assert main([str(tmp_path / "run.json")]) == 2
+    assert run_stored([str(tmp_path / "run.json")]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["usage", "usage"]
     assert "is damaged" in lines[2] and "seed=one: must be a valid integer" in lines

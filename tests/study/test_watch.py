@@ -74,7 +74,7 @@ def test_without_a_terminal_every_finished_trial_is_a_line(watch: Watch, shown: 
 
 def test_on_a_terminal_the_live_view_is_drawn(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "quiet", lambda: False)
-    with Watch("a-study", 1, console=Console(file=shown, width=80, force_terminal=True)) as watch:
+    with Watch("a-study", 1, console=Console(file=shown, width=80, force_terminal=True, highlight=False)) as watch:
         watch.sync([], 4)
         watch.refresh()
     assert "0 of 4 trials" in shown.getvalue()

@@ -1,0 +1,43 @@
+"""Several processes on one study at once: every trial is one worker's, and the table is the same."""
+
+from __future__ import annotations
+
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from nanochat.study.lease import Leases
+from nanochat.study.store import Store
+from tests.study.definitions import definition, deserved
+
+TRIALS, WORKERS = 8, 3
+
+
+def drain(folder: Path) -> list[int]:
+    """Work until the study is done; returns the ids of the trials that were this worker's."""
+    leases = Leases(folder / "workers", seconds=60.0)
+    mine: list[int] = []
+    with leases.held():
+        store = Store(folder, definition(), leases=leases)
+        store.grow(TRIALS)
+        while not store.done():
+            trial = store.claim()
+            if trial is not None:
+                result, score = deserved(trial)
+                assert store.tell(trial, result, score=score)
+                mine.append(trial.id)
+    return mine
+
+
+def table(folder: Path) -> list[tuple[Any, ...]]:
+    store = Store(folder, definition(), leases=Leases(folder / "workers", seconds=60.0))
+    return [(t.arm, t.phase, t.number, t.seed, t.params, t.result, t.score) for t in store.trials()]
+
+
+def test_workers_share_a_study_without_taking_each_others_trials(tmp_path: Path) -> None:
+    drain(tmp_path / "alone")
+    with get_context("forkserver").Pool(WORKERS) as pool:
+        shares = pool.map(drain, [tmp_path / "shared"] * WORKERS, chunksize=1)
+    ids = [id for share in shares for id in share]
+    assert len(ids) == len(set(ids))
+    assert table(tmp_path / "shared") == table(tmp_path / "alone")
