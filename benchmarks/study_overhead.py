@@ -14,44 +14,31 @@ from typing import Any
 
 import psutil
 
+from tests.runs import SMALL
+
 ROOT = Path(__file__).resolve().parents[1]
-SMALL, LARGE = 20, 100
+FEW, MANY = 20, 100
 
 # A trial of one step: everything but the training itself.
-TRIAL = [
-    "trainer=cpu",
-    "trainer.threads=1",
-    "data=synthetic",
-    "data.count=200",
-    "data.length=16",
-    "data.vocabulary=50",
-    "context=32",
-    "batch.tokens=256",
-    "stop.tokens=null",
-    "stop.steps=1",
-    "eval.valid_bytes=500",
-    "eval.test_bytes=500",
-    "eval.evaluations=1",
-    "model.dim=32",
-]
+TRIAL = [*SMALL, "stop.steps=1", "eval.test_bytes=500", "eval.evaluations=1"]
 
 
 def measure() -> dict[str, Any]:
     """Seconds per trial after warm-up, peak memory of the worker at both lengths, and the fresh process's time."""
     with tempfile.TemporaryDirectory() as folder:
-        small_s, small_mib = _study(Path(folder) / "a", trials=SMALL)
-        large_s, large_mib = _study(Path(folder) / "b", trials=LARGE)
+        small_s, small_mib = _study(Path(folder) / "a", trials=FEW)
+        large_s, large_mib = _study(Path(folder) / "b", trials=MANY)
         start = time.perf_counter()
         _run(Path(folder) / "c")
         fresh = time.perf_counter() - start
-    per_trial = (large_s - small_s) / (LARGE - SMALL)
+    per_trial = (large_s - small_s) / (MANY - FEW)
     return {
         "seconds_per_trial_two_slots": round(per_trial, 3),
-        "warm_up_s": round(small_s - SMALL * per_trial, 2),
+        "warm_up_s": round(small_s - FEW * per_trial, 2),
         "fresh_process_s": round(fresh, 2),
         "fresh_process_of_trial": round(fresh / per_trial, 1),
-        f"worker_mib_at_{SMALL}_trials": round(small_mib, 1),
-        f"worker_mib_at_{LARGE}_trials": round(large_mib, 1),
+        f"worker_mib_at_{FEW}_trials": round(small_mib, 1),
+        f"worker_mib_at_{MANY}_trials": round(large_mib, 1),
         "worker_memory_growth": round(large_mib / small_mib, 3),
     }
 
