@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,6 +128,17 @@ def test_a_lock_is_held_by_one(tmp_path):
 
 # The other side: while this process holds the lock, another is told that it does not.
 REFUSED = "locked(Path(sys.argv[1]), wait=False) as held:\n    assert not held\nwith locked(Path(sys.argv[1] + '2'))"
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    path = tmp_path / "lock"
+    with another_process(HOLDING, path) as holder:
+        killer = threading.Timer(0.1, holder.kill)
+        killer.start()
+        with locked(path) as held:
+            assert held
+            assert holder.wait(timeout=60) == -signal.SIGKILL
+        killer.join()
 
 
 def test_a_lock_is_released_when_its_block_fails(tmp_path):

@@ -43,5 +43,5 @@ def deserved(trial: Trial) -> tuple[dict[str, Any], float | None]:
     peak = trial.params.get("lr.peak", 0.01)
     if peak > 0.05:
         return {"status": "diverged", "reason": "loss is nan"}, None
-    score = (math.log10(peak) + 2.5) ** 2 + 0.01 * trial.seed + (trial.arm == "gqa")
+    score = (math.log10(peak) + 1.5) ** 2 + 0.01 * trial.seed + (trial.arm == "gqa")
     return {"status": "complete", "reason": "", "valid_bpb": score, "test_bpb": score}, score

@@ -38,6 +38,6 @@ def test_workers_share_a_study_without_taking_each_others_trials(tmp_path: Path)
     drain(tmp_path / "alone")
     with get_context("forkserver").Pool(WORKERS) as pool:
         shares = pool.map(drain, [tmp_path / "shared"] * WORKERS, chunksize=1)
-    ids = [id for share in shares for id in share]
+    ids = [trial for share in shares for trial in share]
     assert len(ids) == len(set(ids))
     assert table(tmp_path / "shared") == table(tmp_path / "alone")
