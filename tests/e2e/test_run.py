@@ -10,13 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-import run
 from nanochat.core.compose import CONF
 from nanochat.logger.csv import read
 from nanochat.run.__main__ import main as run_stored
@@ -27,30 +25,6 @@ REPOSITORY = CONF.parent
 
 # Long enough to be met in the middle; what the last part of it takes is a few seconds.
 LONG = (*SMALL, "stop.steps=600", "eval.evaluations=1", "batch.tokens=128", "checkpoint=0.2")
-
-
-class Said(NamedTuple):
-    """What a command came to."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def program(monkeypatch, capsys, tmp_path):
-    """`python run.py WORDS` in this process, its files under `tmp_path`: seconds faster than a process of its own."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str, base: Sequence[str] = SMALL, multirun: Path | None = None) -> Said:
-        paths = (f"paths.multirun={multirun or tmp_path / 'multirun'}", f"paths.experiments={tmp_path}/experiments")
-        monkeypatch.setattr(sys, "argv", ["run.py", *base, *paths, *words])
-        capsys.readouterr()
-        code = run.main()
-        return Said(code, *capsys.readouterr())
-
-    return call
 
 
 def only_run(multirun: Path) -> Path:

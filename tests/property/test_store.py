@@ -83,7 +83,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_whatever_happens_the_table_is_the_same(steps: list[tuple[str, int, int]]) -> None:
     study = definition()
     with tempfile.TemporaryDirectory() as name:
@@ -130,7 +130,7 @@ def act(action: str, person: Person, which: int, *, folder: Path, study: Definit
 
 
 @given(st.integers(1, 400))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_a_torn_journal_loses_the_torn_line_alone(cut: int) -> None:
     study = definition()
     with tempfile.TemporaryDirectory() as name:

@@ -147,4 +147,6 @@ def test_the_threads_of_a_study_stay_what_they_were(tmp_path: Path) -> None:
     first = run_study(tmp_path, *typed, "study.slots=1", target=targets.complete)
     again = run_study(tmp_path, *typed, "study.slots=2", target=targets.complete)
     assert again.again
-    assert again.study.definition.threads == first.study.definition.threads
+    threads = first.study.definition.threads
+    run = again.study.runs.spec(again.study.definition.arms[0], params={}, seed=1)
+    assert (again.study.definition.threads, run.trainer.threads) == (threads, threads)
