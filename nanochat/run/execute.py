@@ -76,14 +76,14 @@ def _execute(
     try:
         describe = functools.partial(_describe, spec, folder, source)
         result = train(spec, folder=folder, settings=settings, control=control, describe=describe)
-    except SpecError:
+    except (SpecError, MachineError):  # a mistake or a full disk is no result of this run
         raise
     except Diverged as error:
         result = {"status": "diverged", "reason": str(error)}
     except Exception as error:
         result = {"status": "oom" if _is_oom(error) else "failed", "reason": _reason(error)}
         folder.log(f"{result['status']}: {result['reason']}")
-        if not isinstance(error, MachineError) and result["status"] == "failed":
+        if result["status"] == "failed":
             folder.log("".join(traceback.format_exception(error)))
     folder.write_result(result)
     folder.log(f"{result['status']} {result['reason']}".rstrip())
@@ -138,4 +138,4 @@ def _is_oom(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return first if isinstance(error, MachineError) else f"{type(error).__name__}: {first}"
+    return f"{type(error).__name__}: {first}"

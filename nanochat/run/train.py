@@ -77,7 +77,7 @@ def train(
         logger.close()
     progress = {"steps": done, "tokens": done * spec.batch.tokens, "seconds": round(recorder.seconds, 3)}
     if done < spec.steps:
-        return {"status": "stopped", "reason": f"stopped at {progress['tokens']:,} tokens", **progress}
+        return {"status": "stopped", "reason": f"at {progress['tokens']:,} tokens", **progress}
     control.progress("test", tokens=spec.tokens, total=spec.tokens)
     return finish(spec, folder=folder, corpus=corpus, evaluate=evaluate, sequences=sequences, progress=progress)
 

@@ -94,8 +94,7 @@ def work_on(study: Study, *, target: Target = child.main, preload: Sequence[str]
 
     `target` is what the process of a run calls.
     """
-    with alone(study.folder):
-        write_json(study.folder / FILE, plain(open_definition(study.folder, study.definition)))
+    study = _begin(study)
     leases = Leases(study.folder / "workers", seconds=study.spec.lease_seconds)
     with leases.held():
         store = Store(study.folder, study.definition, leases=leases)
@@ -105,6 +104,14 @@ def work_on(study: Study, *, target: Target = child.main, preload: Sequence[str]
     found = table.rows(store.trials())
     _write(study, found, complete=complete)
     return Outcome(study=study, rows=found, complete=complete, again=again)
+
+
+def _begin(study: Study) -> Study:
+    """The study as it is stored; stored first, if it is new. Of two that begin it at once the first one decides."""
+    with alone(study.folder):
+        definition = open_definition(study.folder, study.definition)
+        write_json(study.folder / FILE, plain(definition))
+    return replace(study, definition=definition, runs=replace(study.runs, definition=definition))
 
 
 def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ import multiprocessing.forkserver
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -37,6 +38,7 @@ class Child:
         self.slot = slot
         self.tag = tag
         self.last: Message | None = None
+        self.last_at = 0.0
         context = _context()
         self.channel, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(request, theirs), daemon=True)
@@ -52,6 +54,14 @@ class Child:
         except (EOFError, OSError):
             pass
         return found
+
+    def hear_last(self, message: Message) -> None:
+        """Take its last word: from now on it has nothing to do but to end."""
+        self.last, self.last_at = message, time.monotonic()
+
+    def hangs(self) -> bool:
+        """Whether it is still there long after its last word."""
+        return self.last is not None and time.monotonic() - self.last_at > EXIT_SECONDS
 
     def ended(self) -> bool:
         """Whether the process is gone; what it sent last can still be read."""
@@ -101,6 +111,9 @@ class Pool:
 
         An ended child's slot is free again once its event has been taken.
         """
+        for child in self.children:
+            if child.hangs():
+                child.process.kill()
         sources = {source: child for child in self.children for source in (child.channel, child.process.sentinel)}
         ready = {sources[source]: None for source in wait(list(sources), timeout)}  # type: ignore[arg-type]
         for child in ready:

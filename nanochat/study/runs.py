@@ -32,9 +32,12 @@ class Runs:
         config = compose(self.definition.overrides(arm, params=params, seed=seed, base=self.base))
         return run_spec(self.definition.on_machine(config)).resolve()
 
-    def request(self, trial: Trial) -> dict[str, Any]:
-        """What the process of a trial's run is given."""
-        spec = self.spec(self.definition.arm(trial.arm), params=trial.params, seed=trial.seed)
+    def of(self, trial: Trial) -> RunSpec:
+        """The resolved run of a trial. Raises `SpecError` for parameters that make none."""
+        return self.spec(self.definition.arm(trial.arm), params=trial.params, seed=trial.seed)
+
+    def request(self, spec: RunSpec) -> dict[str, Any]:
+        """What the process of a run is given. Raises `SpecError` where its texts are not what they were."""
         key = identify(spec, cache=self.settings.paths.cache)
         return {"spec": dump(spec), "key": key, "settings": dump(self.settings), "source": origin()._asdict()}
 
@@ -65,7 +68,8 @@ def define(axes: Axes, *, command: Sequence[str], seed: int, tune_seed: int, lag
     Raises `SpecError` with what is wrong in the config, before any run is made.
     """
     configs = {arm.name: _compose_arm(arm, axes) for arm in axes.arms}
-    device = resolve_device(next(iter(configs.values()))["trainer"]["device"])
+    on_cpu = all(config["trainer"]["device"] == "cpu" for config in configs.values())
+    device = "cpu" if on_cpu else resolve_device("auto")
     return Definition(
         name="",
         command=tuple(command),

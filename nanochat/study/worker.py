@@ -63,11 +63,12 @@ class Worker:
     def _begin(self, trial: Trial) -> None:
         """Start a trial's run, unless its result is known already or its parameters make no run."""
         try:
-            request = self.runs.request(trial)
+            spec = self.runs.of(trial)
         except SpecError as error:
             self._record(trial, {"status": "failed", "reason": str(error)})
             return
         try:
+            request = self.runs.request(spec)
             known = self.runs.known(request["key"])
         except (SpecError, MachineError) as error:
             self._refuse(trial, error)
@@ -85,7 +86,7 @@ class Worker:
                 if message["kind"] == "progress":
                     self.watch.progress(child.slot, message)
                 else:
-                    child.last = message
+                    child.hear_last(message)
             if ended:
                 self.watch.ended(child.slot)
                 self._settle(child)

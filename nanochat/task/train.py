@@ -35,7 +35,7 @@ def show(result: dict[str, Any], *, folder: RunFolder, again: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     status = result["status"]
     if status == "stopped":
-        console.print(f"run {folder.key} is {result['reason']}; the same command continues")
+        console.print(f"run {folder.key} stopped {result['reason']}; the same command continues")
     elif status != "complete":
         console.print(f"run {folder.key} {status}: {result['reason']}")
     else:

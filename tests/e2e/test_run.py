@@ -19,6 +19,7 @@ from nanochat.core.compose import CONF
 from nanochat.logger.csv import read
 from nanochat.run.__main__ import main as run_stored
 from nanochat.run.terminal import Terminal
+from tests.e2e.conftest import Said
 from tests.runs import SMALL
 
 REPOSITORY = CONF.parent
