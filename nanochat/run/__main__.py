@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     if result["status"] == "stopped":
-        print(f"{result['key']}: {result['reason']}; the same command continues")
+        print(f"{result['key']}: stopped {result['reason']}; the same command continues")
         return 130
     print(f"{result['key']}: {result['status']} {result['reason']}".rstrip())
     return 0 if result["status"] in FINAL else 1
