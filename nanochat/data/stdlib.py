@@ -62,7 +62,8 @@ class StdlibSpec(DataSpec):
 
     def describe(self) -> str:
         cap = "" if self.max_bytes is None else f", at most {self.max_bytes:,} bytes"
-        return f"Python {platform.python_version()} standard library, {len(self.sources())} files{cap}"
+        version = platform.python_version()
+        return f"Python {version} standard library, {len(self.sources())} files{cap}; it differs by Python version"
 
 
 def library() -> Path:
