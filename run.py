@@ -19,28 +19,30 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting; we say it in plain words
     import hydra
 
-    from nanochat.core.compose import CONF, explained, plain, refuse_nameless
+    from nanochat.core.compose import CONF, blame_experiment, explained, plain, refuse_nameless
     from nanochat.core.errors import MachineError, SpecError
 
-    code = 0
+    words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    code, failure = 0, None
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def job(config: object) -> None:
         from nanochat.task.base import perform
 
-        nonlocal code
+        nonlocal code, failure
         try:
             code = perform(plain(config))
-        except (SpecError, MachineError) as error:  # caught here: Hydra would print a line of its own first
-            print(error, file=sys.stderr)
-            code = error.exit_code
+        except (SpecError, MachineError) as error:  # kept until Hydra is done: it would print a line of its own
+            failure = error
 
     try:
-        refuse_nameless([word for word in sys.argv[1:] if "=" in word and not word.startswith("-")])
+        refuse_nameless(words)
         with explained():
             job()
+        if failure is not None:
+            raise failure
     except (SpecError, MachineError) as error:
-        print(error, file=sys.stderr)
+        print(blame_experiment(error, words) if isinstance(error, SpecError) else error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)

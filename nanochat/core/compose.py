@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from nanochat.core.errors import SpecError, alternatives, nearest, spec_error
+from nanochat.core.errors import Problem, SpecError, alternatives, nearest, spec_error
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -134,6 +134,27 @@ def explain(error: Exception) -> SpecError:
         return spec_error(found.group(1), None, "is chosen already", f"leave out the +: {found.group(1)}=…")
     key = getattr(error, "full_key", None) or ""
     return spec_error(str(key), None, message.splitlines()[0] if message else type(error).__name__)
+
+
+def blame_experiment(error: SpecError, overrides: Sequence[str], conf: Path = CONF) -> SpecError:
+    """The same error, naming the experiment file that set a key which the chosen option does not have.
+
+    An experiment's fields stay when its group is changed on the command line (`experiment=x attention=mla`).
+    """
+    from omegaconf import OmegaConf
+
+    names = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith("experiment=")]
+    paths = [path for name in names if (path := conf / "experiment" / f"{name}.yaml").is_file()]
+    owners = {key: path for path in paths for key in _keys(cast(dict, OmegaConf.to_container(OmegaConf.load(path))))}
+    typed = {text.partition("=")[0].lstrip("+~") for text in overrides}
+    return SpecError([_blamed(p, owners.get(p.key) if p.key not in typed else None) for p in error.problems])
+
+
+def _blamed(problem: Problem, path: Path | None) -> Problem:
+    if path is None or "no such key" not in problem.rule:
+        return problem
+    where = f"conf/experiment/{path.name} sets it"
+    return replace(problem, remedy=f"{where}: keep the option that it was written for, or change it there")
 
 
 def refuse_nameless(overrides: Sequence[str], conf: Path = CONF) -> None:

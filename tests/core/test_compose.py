@@ -9,8 +9,18 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from nanochat.core.compose import CONF, Choice, Interval, Override, Values, compose, groups, parse_overrides
-from nanochat.core.errors import SpecError
+from nanochat.core.compose import (
+    CONF,
+    Choice,
+    Interval,
+    Override,
+    Values,
+    blame_experiment,
+    compose,
+    groups,
+    parse_overrides,
+)
+from nanochat.core.errors import SpecError, spec_error
 
 
 def sweep_of(text: str):
@@ -155,3 +165,13 @@ def test_composing_within_a_hydra_program_leaves_it_alone(tmp_path, monkeypatch)
     assert seen["config"].attention._target_.endswith("SparseSpec") and seen["config"].seed == 7
     assert seen["outer"].seed == 9
     assert list(tmp_path.iterdir()) == []  # a run leaves nothing in the working folder
+
+
+def test_an_experiment_is_named_for_a_key_that_outlived_its_option(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "x.yaml").write_text("# @package _global_\nattention:\n  kv_heads: 2\n")
+    error = spec_error("attention.kv_heads", None, "MLASpec has no such key", "did you mean 'heads'?")
+    blamed = blame_experiment(error, ["experiment=x", "attention=mla"], conf=tmp_path)
+    assert "conf/experiment/x.yaml sets it" in str(blamed)
+    assert str(blame_experiment(error, ["attention=mla"], conf=tmp_path)) == str(error)
+    assert str(blame_experiment(error, ["experiment=x", "attention.kv_heads=2"], conf=tmp_path)) == str(error)
