@@ -57,9 +57,12 @@ def code_fingerprint() -> dict[str, str]:
 
 
 def changed_files(then: dict[str, str], *, now: dict[str, str] | None = None) -> list[str]:
-    """The files whose code differs from a stored fingerprint: changed, added or removed."""
+    """The files of a stored fingerprint whose code is no longer the same, or that are gone.
+
+    A file added since can only matter through one that changed: adding a component leaves every run as it was.
+    """
     now = code_fingerprint() if now is None else now
-    return sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    return sorted(name for name in then if then[name] != now.get(name))
 
 
 @functools.cache

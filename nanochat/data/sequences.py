@@ -36,10 +36,11 @@ class _Epoch(NamedTuple):
 
 
 class Sequences:
-    """All documents in an order drawn anew for every epoch, cut every `context` tokens.
+    """All documents in an order drawn anew for every epoch, cut every `context` tokens, the pieces shuffled.
 
-    Sequence i holds the stream's tokens i·T … i·T+T, T being the context: every token is a target exactly once an
-    epoch. It is a pure function of (shard, context, seed, i): any process can start anywhere, in any order.
+    Sequence i holds the stream's tokens p·T … p·T+T, T being the context and p = `place(i)`: every token is a target
+    exactly once an epoch. It is a pure function of (shard, context, seed, i): any process can start anywhere, in any
+    order.
     """
 
     def __init__(self, shard: Shard, *, context: int, seed: int) -> None:
@@ -47,6 +48,7 @@ class Sequences:
         self.shard, self.context, self.seed = shard, context, seed
         self._lengths = np.diff(shard.starts)
         self._epochs: dict[int, _Epoch] = {}
+        self._shuffles: dict[int, NDArray[np.int64]] = {}
 
     @property
     def epoch_tokens(self) -> int:
@@ -58,17 +60,30 @@ class Sequences:
         epochs = tokens / self.epoch_tokens
         return min(1.0, epochs), epochs
 
+    def place(self, index: int) -> int:
+        """Which piece of the stream sequence `index` is: sequences come shuffled, an epoch's worth at a time.
+
+        Read in the stream's own order, a batch would be one stretch of one document, and a long file a whole
+        stretch of the run.
+        """
+        size = self.epoch_tokens // self.context
+        number, offset = divmod(index, size)
+        if number not in self._shuffles:
+            self._shuffles = {n: kept for n, kept in self._shuffles.items() if n == number - 1}
+            key = f"sequences {self.shard.fingerprint} {self.seed} {number}"
+            self._shuffles[number] = permutation(key, size)
+        return number * size + int(self._shuffles[number][offset])
+
     def __getitem__(self, index: int) -> Sequence:
-        tokens, docs = self._read(index * self.context, index * self.context + self.context + 1)
-        return Sequence(tokens, docs)
+        start = self.place(index) * self.context
+        return Sequence(*self._read(start, start + self.context + 1))
 
     def batch(
         self, first: int, count: int
     ) -> tuple[Int[np.ndarray, "count time_plus_1"], Int[np.ndarray, "count time_plus_1"]]:
-        """Sequences first … first+count−1 as two tensors, tokens and docs; one read for all of them."""
-        tokens, docs = self._read(first * self.context, (first + count) * self.context + 1)
-        places = np.arange(count)[:, None] * self.context + np.arange(self.context + 1)
-        return Batch(tokens[places], docs[places])
+        """Sequences first … first+count−1 as two arrays, tokens and docs."""
+        found = [self[index] for index in range(first, first + count)]
+        return Batch(np.stack([s.tokens for s in found]), np.stack([s.docs for s in found]))
 
     def _read(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens and document numbers of the stream's places start … stop−1."""
@@ -107,11 +122,16 @@ class Sequences:
 
 
 def document_order(fingerprint: str, *, documents: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The permutation of the documents in one epoch: a function of the texts, the seed and the epoch alone.
+    """The permutation of the documents in one epoch: a function of the texts, the seed and the epoch alone."""
+    return permutation(f"order {fingerprint} {seed} {epoch}", documents)
 
-    Documents are sorted by random 64-bit keys from Philox, whose stream numpy promises to keep, unlike the
-    algorithm behind its `permutation`.
+
+def permutation(key: str, count: int) -> NDArray[np.int64]:
+    """A permutation of 0 … count−1 that `key` alone decides.
+
+    Numbers are sorted by random 64-bit keys from Philox, whose stream numpy promises to keep, unlike the algorithm
+    behind its own `permutation`.
     """
-    digest = hashlib.sha256(f"order {fingerprint} {seed} {epoch}".encode()).digest()
-    keys = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(documents)
+    digest = hashlib.sha256(key.encode()).digest()
+    keys = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(count)
     return np.argsort(keys, kind="stable").astype(np.int64)

@@ -86,6 +86,10 @@ def _execute(
         if result["status"] == "failed":
             folder.log("".join(traceback.format_exception(error)))
     folder.write_result(result)
+    if result["status"] == "complete":
+        # Nothing is left to resume, and checkpoints would fill the disk of a long study. Only now: until the result
+        # stands, the checkpoint is all there is.
+        folder.state_file.unlink(missing_ok=True)
     folder.log(f"{result['status']} {result['reason']}".rstrip())
     stored = folder.result()
     assert stored is not None

@@ -118,8 +118,6 @@ def finish(
     write_record(folder.record_file, test)
     with atomic_path(folder.model_file) as part:
         safetensors.torch.save_model(evaluate.module.model, str(part))
-    # A complete run has nothing to resume; its checkpoint would only fill the disk of a long study.
-    folder.state_file.unlink(missing_ok=True)
     share, epochs = sequences.covered(spec.tokens)
     cost = spec.architecture.cost(vocab=spec.tokenizer.ids, context=spec.context)
     return {

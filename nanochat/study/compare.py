@@ -80,7 +80,15 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
     """
     spec, how = load(config["study"], CompareSpec, at="study"), settings(config)
     axes = read_axes(overrides, arms=spec.arms, space=spec.space, seed=config["seed"], tune_seed=spec.tune_seed)
-    wanted = define(axes, command=overrides, seed=spec.seed, tune_seed=spec.tune_seed, lag=spec.lag, slots=spec.slots)
+    wanted = define(
+        axes,
+        command=overrides,
+        seed=spec.seed,
+        tune_seed=spec.tune_seed,
+        lag=spec.lag,
+        slots=spec.slots,
+        cache=how.paths.cache,
+    )
     wanted = replace(wanted, name=_name(spec.name) or default_name(wanted))
     folder = Path(spec.dir).expanduser().absolute() if spec.dir else how.paths.studies / wanted.name
     definition = open_definition(folder, wanted)

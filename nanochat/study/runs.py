@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nanochat.core.compose import Choice, Interval, compose
@@ -56,13 +57,29 @@ class Runs:
                 first = self.definition.first[arm.name]
                 spec = self.spec(arm, params=_probe(arm.axes, first=first), seed=self.definition.seeds[0])
                 identify(spec, cache=self.settings.paths.cache)
+                self._check_choices(arm)
             except SpecError as error:
                 problems |= {str(problem): problem for problem in error.problems}
         if problems:
             raise SpecError(list(problems.values()))
 
+    def _check_choices(self, arm: Arm) -> None:
+        """Every name among the choices exists: a misspelt one must not wait for the sampler to draw it."""
+        for axis in arm.axes:
+            for text in axis.domain.texts if isinstance(axis.domain, Choice) else ():
+                compose(self.definition.overrides(arm, params={axis.key: text}, seed=0, base=self.base))
 
-def define(axes: Axes, *, command: Sequence[str], seed: int, tune_seed: int, lag: int, slots: int | None) -> Definition:
+
+def define(
+    axes: Axes,
+    *,
+    command: Sequence[str],
+    seed: int,
+    tune_seed: int,
+    lag: int,
+    slots: int | None,
+    cache: Path,
+) -> Definition:
     """The definition of the study that `axes` describe, on this machine, not yet named.
 
     Raises `SpecError` with what is wrong in the config, before any run is made.
@@ -74,7 +91,7 @@ def define(axes: Axes, *, command: Sequence[str], seed: int, tune_seed: int, lag
         name="",
         command=tuple(command),
         arms=axes.arms,
-        runs={name: dump(run_spec(config)) for name, config in configs.items()},
+        runs={name: _described(config, cache=cache) for name, config in configs.items()},
         first={arm.name: _first(arm, configs[arm.name], base=axes.base) for arm in axes.arms},
         seeds=axes.seeds,
         tune_seed=tune_seed,
@@ -83,6 +100,15 @@ def define(axes: Axes, *, command: Sequence[str], seed: int, tune_seed: int, lag
         device=device,
         threads=max(1, cores() // (slots or default_slots(device))),
     )
+
+
+def _described(config: Mapping[str, Any], *, cache: Path) -> dict[str, Any]:
+    """An arm's run as plain data, with the fingerprint of its texts: other texts make another study."""
+    run = run_spec(config)
+    try:
+        return {**dump(run), "texts": run.data.fingerprint(cache)}
+    except SpecError as error:
+        raise error.under("data") from None
 
 
 def _compose_arm(arm: Arm, axes: Axes) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Worker:
                 self._listen()
         if self.refused is not None:
             raise self.refused
-        return not self.stopping
+        return self.store.done()
 
     def _fill(self) -> None:
         """Start runs while there are free slots and trials to claim."""

@@ -44,10 +44,11 @@ def naive_stream(texts: list[str], *, seed: int, epochs: int) -> tuple[list[int]
 def test_any_sequence_is_read_from_the_stream(texts, context, seed, indices, tmp_path_factory):
     texts = [*texts, "filler " * 2]  # longer than any context drawn
     sequences = Sequences(shard_of(tmp_path_factory.mktemp("shard"), texts), context=context, seed=seed)
-    epochs = (13 * context) // sequences.epoch_tokens + 2
+    epochs = (13 * context) // sequences.epoch_tokens + 3
     tokens, docs = naive_stream(texts, seed=seed, epochs=epochs)
     for index in indices:  # in any order: no index depends on what was read before
-        start, stop = index * context, index * context + context + 1
+        start = sequences.place(index) * context
+        stop = start + context + 1
         np.testing.assert_array_equal(sequences[index].tokens, tokens[start:stop])
         np.testing.assert_array_equal(sequences[index].docs, docs[start:stop])
 
@@ -75,10 +76,23 @@ def test_an_epoch_holds_every_document_once(shard):
     np.testing.assert_array_equal(np.sort(tokens), np.sort(shard.token_ids))
 
 
-def test_consecutive_sequences_share_one_token(shard):
+def test_neighbours_in_the_stream_share_one_token(shard):
     sequences = Sequences(shard, context=16, seed=0)
-    for index in range(30):
-        assert sequences[index].tokens[-1] == sequences[index + 1].tokens[0]
+    by_place = {sequences.place(index): sequences[index] for index in range(3 * shard.tokens // 16)}
+    pairs = [(by_place[place], by_place[place + 1]) for place in by_place if place + 1 in by_place]
+    assert len(pairs) > 30
+    assert all(one.tokens[-1] == next_one.tokens[0] for one, next_one in pairs)
+
+
+@given(context=st.integers(1, 30), seed=st.integers(0, 3))
+def test_every_piece_of_the_stream_comes_once_and_shuffled(context, seed, tmp_path_factory):
+    sequences = Sequences(shard_of(tmp_path_factory.mktemp("shard"), ["abcdefgh " * 30]), context=context, seed=seed)
+    size = sequences.epoch_tokens // context
+    rounds = [[sequences.place(number * size + i) for i in range(size)] for number in range(2)]
+    for number, places in enumerate(rounds):
+        assert sorted(places) == list(range(number * size, (number + 1) * size))
+    assert size < 20 or rounds[0] != sorted(rounds[0])
+    assert size < 20 or rounds[1] != [size + place for place in rounds[0]]
 
 
 def test_the_order_is_of_text_seed_and_epoch():
