@@ -55,7 +55,7 @@ class GQASpec(AttentionSpec):
         return weights + scores + Cost(state_bytes=2 * 2 * kv_heads * head_dim)
 
     def build(self, geometry: Geometry, *, position: Position) -> GQA:
-        return GQA(self, dim=geometry.dim, position=position)
+        return GQA(self, geometry=geometry, position=position)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -67,8 +67,9 @@ class GQASpec(AttentionSpec):
 class GQA(Attention[KeyValue]):
     """Query head h reads key and value head h // (heads / kv_heads)."""
 
-    def __init__(self, spec: GQASpec, *, dim: int, position: Position) -> None:
+    def __init__(self, spec: GQASpec, *, geometry: Geometry, position: Position) -> None:
         super().__init__()
+        dim = geometry.dim
         self.heads, self.kv_heads, self.head_dim = spec.sizes
         self.kernel = spec.kernel
         self.position = position
@@ -83,6 +84,7 @@ class GQA(Attention[KeyValue]):
         *,
         state: KeyValue | None = None,
         docs: Int[Tensor, "batch time"] | None = None,
+        values: Float[Tensor, "batch time value_width"] | None = None,
     ) -> tuple[Float[Tensor, "batch time dim"], KeyValue]:
         assert state is None or docs is None, "documents are packed in training, decoding has one"
         q, k, v = (split_heads(p(x), self.head_dim) for p in (self.q_proj, self.k_proj, self.v_proj))

@@ -86,7 +86,7 @@ class MLASpec(AttentionSpec):
         return weights + scores + Cost(state_bytes=2 * (rank + rope))
 
     def build(self, geometry: Geometry, *, position: Position) -> MLA:
-        return MLA(self, dim=geometry.dim, position=position)
+        return MLA(self, geometry=geometry, position=position)
 
     @property
     def sizes(self) -> Sizes:
@@ -117,12 +117,13 @@ class Latent(NamedTuple):
 class MLA(Attention[Latent]):
     """Projections bear DeepSeek's names. A query or key head is [nope | rope], one of `kv_b_proj` [nope | value]."""
 
-    def __init__(self, spec: MLASpec, *, dim: int, position: Position) -> None:
+    def __init__(self, spec: MLASpec, *, geometry: Geometry, position: Position) -> None:
         super().__init__()
+        dim = geometry.dim
         self.sizes = sizes = spec.sizes
         self.kernel = spec.kernel
         self.position = position
-        self.scale = (sizes.nope + sizes.rope) ** -0.5
+        self.scale = (sizes.nope + sizes.rope) ** -geometry.head_power
         q_width = sizes.heads * (sizes.nope + sizes.rope)
         if sizes.q_rank is None:
             self.q_proj = nn.Linear(dim, q_width, bias=False)
@@ -141,6 +142,7 @@ class MLA(Attention[Latent]):
         *,
         state: Latent | None = None,
         docs: Int[Tensor, "batch time"] | None = None,
+        values: Float[Tensor, "batch time value_width"] | None = None,
     ) -> tuple[Float[Tensor, "batch time dim"], Latent]:
         assert state is None or docs is None, "documents are packed in training, decoding has one"
         q, new = self.project(x, offset=state.length if state else 0)

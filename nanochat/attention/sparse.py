@@ -73,7 +73,7 @@ class SparseSpec(AttentionSpec):
         return weights + scores + Cost(state_bytes=2 * 2 * heads * width)
 
     def build(self, geometry: Geometry, *, position: Position) -> Sparse:
-        return Sparse(self, dim=geometry.dim, context=geometry.context, position=position)
+        return Sparse(self, geometry=geometry, position=position)
 
     def density(self, *, context: int) -> float:
         """Share of the causal pairs that the resolved pattern allows."""
@@ -104,10 +104,12 @@ class Sparse(Attention[KeyValue]):
 
     mask: Bool[Tensor, "heads context context"]
 
-    def __init__(self, spec: SparseSpec, *, dim: int, context: int, position: Position) -> None:
+    def __init__(self, spec: SparseSpec, *, geometry: Geometry, position: Position) -> None:
         super().__init__()
+        dim, context = geometry.dim, geometry.context
         assert spec.heads and spec.head_dim, "unresolved"
         self.head_dim = spec.head_dim
+        self.scale = spec.head_dim**-geometry.head_power
         self.kernel = spec.kernel
         self.position = position
         width = spec.heads * spec.head_dim
@@ -124,6 +126,7 @@ class Sparse(Attention[KeyValue]):
         *,
         state: KeyValue | None = None,
         docs: Int[Tensor, "batch time"] | None = None,
+        values: Float[Tensor, "batch time value_width"] | None = None,
     ) -> tuple[Float[Tensor, "batch time dim"], KeyValue]:
         assert state is None or docs is None, "documents are packed in training, decoding has one"
         offset = state.length if state else 0
@@ -135,9 +138,9 @@ class Sparse(Attention[KeyValue]):
         else:
             allowed = self.packed(docs)
         if self.kernel == "sdpa":
-            y = F.scaled_dot_product_attention(q, state.k, state.v, attn_mask=allowed)
+            y = F.scaled_dot_product_attention(q, state.k, state.v, attn_mask=allowed, scale=self.scale)
         else:
-            y = naive_attention(q, state.k, state.v, allowed=allowed, scale=self.head_dim**-0.5)
+            y = naive_attention(q, state.k, state.v, allowed=allowed, scale=self.scale)
         return self.o_proj(merge_heads(y)), state
 
     def packed(self, docs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch heads time time"]:

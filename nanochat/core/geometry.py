@@ -10,7 +10,8 @@ class Geometry:
     """The dimensions that a model owns and hands to every component.
 
     dim: width of the residual stream · depth: number of blocks · layer: index of the block being built ·
-    vocab: number of token ids · context: tokens in one training sequence.
+    vocab: number of token ids · context: tokens in one training sequence · head_power: attention scores are divided
+    by the width of a key to this power, ½ but for µP (see `Parametrization`).
     """
 
     dim: int
@@ -18,6 +19,7 @@ class Geometry:
     layer: int
     vocab: int
     context: int
+    head_power: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

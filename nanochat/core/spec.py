@@ -91,6 +91,11 @@ def target_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def option_of(spec: Spec) -> str:
+    """The option that a Spec stands for, as it is typed: its module's last name, `rope` of nanochat.position.rope."""
+    return type(spec).__module__.rpartition(".")[2]
+
+
 def _load(data: Any, base: type[Spec], at: str, problems: list[Problem]) -> Spec | None:
     if not isinstance(data, Mapping):
         problems.append(Problem(key=at, value=data, rule="must be a section of keys, not a value"))

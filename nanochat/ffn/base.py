@@ -44,3 +44,6 @@ class FFN(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Float[Tensor, "batch time dim"]) -> tuple[Float[Tensor, "batch time dim"], Aux]: ...
+
+    def after_step(self) -> None:
+        """Called once after every optimizer step: where a router moves what no gradient moves."""

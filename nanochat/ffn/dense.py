@@ -69,6 +69,7 @@ class Dense(FFN):
         super().__init__()
         self.combine = spec.combine
         *self.inputs, self.output = spec.projections(dim)
+        self.roles = {f"{self.output}.weight": "residual"}
         for name, p in spec.projections(dim).items():
             linear = nn.Linear(p.inputs, p.out, bias=p.bias)
             if p.bias:

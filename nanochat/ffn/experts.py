@@ -44,6 +44,7 @@ class Experts(nn.Module):
         self.combine = spec.combine
         self.count = experts
         *self.inputs, self.output = spec.projections(dim)
+        self.roles = {f"{self.output}.weight": "residual"}
         for name, projection in spec.projections(dim).items():
             self.add_module(name, StackedLinear(projection, experts=experts))
 

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from nanochat.core.roles import Role, roles
 from nanochat.core.spec import Spec
+
+
+class Parametrization(NamedTuple):
+    """What else must follow a model's width for its optimal learning rate not to (µP, Yang et al., 2203.03466).
+
+    width: dim over the width at which the rate was tuned: logits are divided by it and optimizers scale the rates
+    of their groups by it · head_power: scores are divided by the width of a key to this power. The standard
+    parametrisation is the one below.
+    """
+
+    width: float = 1.0
+    head_power: float = 0.5
 
 
 class InitSpec(Spec):
@@ -18,23 +32,29 @@ class InitSpec(Spec):
     it from the same values, whatever else differs between them, and on every device.
     """
 
-    def apply(self, model: nn.Module, *, seed: int) -> None:
-        """Set every weight of `model` in place; gains and biases keep what their module set."""
+    untied: ClassVar[bool] = False
+    """Whether the head must be a matrix of its own."""
+
+    def parametrization(self, dim: int) -> Parametrization:
+        """The multipliers that belong to these weights in a model of width `dim`."""
+        return Parametrization()
+
+    def apply(self, model: nn.Module, *, seed: int, depth: int) -> None:
+        """Set every weight of `model` in place; vectors (gains, biases) keep what their module set.
+
+        depth: blocks of the whole model.
+        """
+        role_of = roles(model)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if is_weight(name, parameter) and not parameter.is_meta:
+                if role_of[name] != "vector" and not parameter.is_meta:
                     values = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
-                    self.draw(values, name=name, generator=generator_of(seed, name))
+                    self.draw(values, role=role_of[name], depth=depth, generator=generator_of(seed, name))
                     parameter.copy_(values)
 
     @abstractmethod
-    def draw(self, values: Tensor, *, name: str, generator: torch.Generator) -> None:
+    def draw(self, values: Tensor, *, role: Role, depth: int, generator: torch.Generator) -> None:
         """Fill one weight in place, `[..., out, in]`, on the CPU in fp32, from `generator`."""
-
-
-def is_weight(name: str, parameter: Tensor) -> bool:
-    """Whether a parameter multiplies: gains have one dimension, and the biases of stacked experts have two."""
-    return parameter.ndim >= 2 and not name.endswith("bias")
 
 
 def generator_of(seed: int, name: str) -> torch.Generator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nanochat.core.roles import Role
 from nanochat.core.spec import Positive
 from nanochat.init.base import InitSpec
 
@@ -18,6 +19,6 @@ class TruncatedNormalSpec(InitSpec):
     gain: Positive
     cut: Positive
 
-    def draw(self, values: Tensor, *, name: str, generator: torch.Generator) -> None:
+    def draw(self, values: Tensor, *, role: Role, depth: int, generator: torch.Generator) -> None:
         std = self.gain / values.shape[-1] ** 0.5
         nn.init.trunc_normal_(values, std=std, a=-self.cut * std, b=self.cut * std, generator=generator)

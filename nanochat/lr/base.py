@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from nanochat.core.roles import Role
 from nanochat.core.spec import Positive, Share, Spec
 
 
+class FactorsSpec(Spec):
+    """The rate of a group of parameters as a multiple of the schedule's; hidden are the matrices inside blocks."""
+
+    embedding: Positive
+    hidden: Positive
+    head: Positive
+    vector: Positive
+
+    def of(self, role: Role) -> float:
+        """The factor of a role: a residual projection is a hidden matrix."""
+        return getattr(self, "hidden" if role == "residual" else role)
+
+
 class LRSpec(Spec):
-    """A schedule with a linear warm-up to `peak` over the first `warmup` share of the run."""
+    """A schedule with a linear warm-up to `peak` over the first `warmup` share of the run; `factors` by group."""
 
     peak: Positive
     warmup: Share
+    factors: FactorsSpec
 
     def rate(self, step: int, *, steps: int) -> float:
         """The rate of optimizer step `step` (0 ≤ step < steps) in a run of `steps`.

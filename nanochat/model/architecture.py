@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from nanochat.attention.base import AttentionSpec
 from nanochat.core.errors import Problem, SpecError
 from nanochat.core.geometry import Cost, Geometry
-from nanochat.core.spec import Spec, target_of
+from nanochat.core.spec import Spec, option_of
 from nanochat.ffn.base import FFNSpec
 from nanochat.init.base import InitSpec
-from nanochat.model.block import Block
+from nanochat.model.block import Block, norms_per_block
 from nanochat.model.transformer import Transformer, TransformerSpec
 from nanochat.norm.base import NormSpec
 from nanochat.position.base import Position, PositionSpec
+from nanochat.position.none import NoneSpec
 
 T = TypeVar("T")
 
@@ -33,36 +35,58 @@ class Architecture(Spec):
     init: InitSpec
 
     def resolve(self, *, vocab: int, context: int) -> Architecture:
-        """The same with every null filled. Raises one `SpecError` with all that does not fit, under full keys."""
-        geometry = self.geometry(vocab=vocab, context=context)
+        """The same with every null filled, and no position scheme where no layer has a use for it.
+
+        Raises one `SpecError` with all that does not fit, under full keys.
+        """
         problems: list[Problem] = []
+        model = _collect(problems, "model", self.model.resolve)
+        if model is None:
+            raise SpecError(problems)
+        geometry = self.replace(model=model).geometry(vocab=vocab, context=context)
         attention = _collect(problems, "attention", lambda: self.attention.resolve(geometry))
         ffn = _collect(problems, "ffn", lambda: self.ffn.resolve(geometry))
-        problems += misfits(self.position, attention or self.attention)
+        resolved = attention or self.attention
+        position = self.position if resolved.uses(self.position) else NoneSpec()
+        if model.tied and self.init.untied:
+            rule = f"init={option_of(self.init)} needs a head of its own"
+            problems.append(Problem(key="model.tied", value=True, rule=rule, remedy="use model.tied=false"))
+        problems += SpecError(resolved.misfits(position)).under("attention").problems
+        if attention is not None:
+            problems += self._without_values(model, attention, geometry)
         if problems:
             raise SpecError(problems)
-        return self.replace(attention=attention, ffn=ffn)
+        return self.replace(model=model, attention=attention, ffn=ffn, position=position)
 
     def cost(self, *, vocab: int, context: int) -> Cost:
         """What the whole resolved model costs, embedding and head included."""
-        return self.model.cost(vocab=vocab) + self.body_cost(vocab=vocab, context=context)
+        widths = self.value_widths(self.geometry(vocab=vocab, context=context))
+        embedding = self.model.embedding_cost(vocab=vocab, value_widths=widths)
+        return embedding + self.body_cost(vocab=vocab, context=context)
 
     def non_embedding_params(self, *, vocab: int, context: int) -> int:
-        """Parameters without the embedding and the head: the size that scaling laws speak of."""
+        """Parameters without embeddings and head: the size that scaling laws speak of."""
         return self.body_cost(vocab=vocab, context=context).params
 
     def body_cost(self, *, vocab: int, context: int) -> Cost:
         """What lies between embedding and head: every block, its positions, and the final norm."""
         geometry = self.geometry(vocab=vocab, context=context)
-        total = self.norm.cost(geometry.dim)
+        total = self.model.scalars_cost(value_widths=self.value_widths(geometry))
+        if self.norm.final:
+            total += self.norm.cost(geometry.dim)
         if self.position.hook == "embed":
             total += self.position.cost(geometry)
         for layer in range(geometry.depth):
-            here = replace(geometry, layer=layer)
-            total += self.attention.cost(here) + self.ffn.cost(here)
-            total += self.norm.cost(here.dim) + self.norm.cost(here.dim)
-            if self.position.hook in ("rotate", "bias"):
-                total += self.position.cost(here)
+            total += self.block_cost(replace(geometry, layer=layer))
+        return total
+
+    def block_cost(self, geometry: Geometry) -> Cost:
+        """What block `geometry.layer` costs."""
+        total = self.attention.cost(geometry) + self.ffn.cost(geometry)
+        for _ in range(norms_per_block(self.norm)):
+            total += self.norm.cost(geometry.dim)
+        if self.position.hook in ("rotate", "bias"):
+            total += self.position.cost(geometry)
         return total
 
     def build(self, *, vocab: int, context: int, seed: int) -> Transformer:
@@ -76,46 +100,49 @@ class Architecture(Spec):
                 vocab=vocab,
                 context=context,
                 position=self._position(geometry, {"embed"}),
-                blocks=[self._block(replace(geometry, layer=layer)) for layer in range(geometry.depth)],
-                norm=self.norm.build(geometry.dim),
+                blocks=[self.block(replace(geometry, layer=layer)) for layer in range(geometry.depth)],
+                norm=self.norm.build(geometry.dim) if self.norm.final else nn.Identity(),
+                value_widths=self.value_widths(geometry),
+                logit_scale=1 / self.init.parametrization(geometry.dim).width,
             )
-        self.init.apply(model, seed=seed)
+        self.init.apply(model, seed=seed, depth=geometry.depth)
         return model
+
+    def block(self, geometry: Geometry) -> Block:
+        """Block `geometry.layer`, its weights as torch draws them."""
+        position = self._position(geometry, {"rotate", "bias"})
+        return Block(
+            attention=self.attention.build(geometry, position=position),
+            ffn=self.ffn.build(geometry),
+            norm=self.norm,
+            dim=geometry.dim,
+            dropout=self.model.dropout,
+        )
 
     def geometry(self, *, vocab: int, context: int) -> Geometry:
         """What every component is told, as seen by the first block."""
-        return Geometry(dim=self.model.dim, depth=self.model.depth, layer=0, vocab=vocab, context=context)
+        dim = self.model.width
+        power = self.init.parametrization(dim).head_power
+        return Geometry(dim=dim, depth=self.model.depth, layer=0, vocab=vocab, context=context, head_power=power)
 
-    def _block(self, geometry: Geometry) -> Block:
-        position = self._position(geometry, {"rotate", "bias"})
-        return Block(
-            attention_norm=self.norm.build(geometry.dim),
-            attention=self.attention.build(geometry, position=position),
-            ffn_norm=self.norm.build(geometry.dim),
-            ffn=self.ffn.build(geometry),
-        )
+    def value_widths(self, geometry: Geometry) -> dict[int, int]:
+        """The width of each value embedding, by block."""
+        layers = [layer for layer in range(geometry.depth) if self.model.has_value_embedding(layer)]
+        widths = {layer: self.attention.value_width(replace(geometry, layer=layer)) for layer in layers}
+        return {layer: width for layer, width in widths.items() if width is not None}
+
+    def _without_values(self, model: TransformerSpec, attention: AttentionSpec, geometry: Geometry) -> list[Problem]:
+        """Why a block that is to have a value embedding can have none."""
+        for layer in range(geometry.depth):
+            here = replace(geometry, layer=layer)
+            if model.has_value_embedding(layer) and attention.value_width(here) is None:
+                rule = f"block {layer} has attention={option_of(attention)}, which takes no value embedding"
+                return [Problem(key="model.value_embeddings", value=model.value_embeddings, rule=rule, remedy="use none")]
+        return []
 
     def _position(self, geometry: Geometry, hooks: set[str]) -> Position:
         """The scheme in the place where its hook acts, the identity everywhere else: no parameter is there twice."""
         return self.position.build(geometry) if self.position.hook in hooks else Position()
-
-
-def misfits(position: PositionSpec, attention: AttentionSpec) -> list[Problem]:
-    """Why this position scheme cannot serve this (resolved) attention; empty where it can."""
-    if position.hook is None:
-        return []
-    if position.hook not in attention.hooks:
-        rule = f"works through the hook '{position.hook}', which {type(attention).__name__} does not support"
-        have = ", ".join(sorted(attention.hooks)) or "no hook"
-        return [Problem(key="position", value=target_of(type(position)), rule=rule, remedy=f"it supports {have}")]
-    width = getattr(attention, attention.rotated) if position.hook == "rotate" and attention.rotated else None
-    multiple = position.width_multiple
-    if width is None or width % multiple == 0:
-        return []
-    below = width - width % multiple
-    remedy = f"try {below} or {below + multiple}" if below else f"try {multiple}"
-    rule = f"must be a multiple of {multiple}, which {type(position).__name__} rotates"
-    return [Problem(key=f"attention.{attention.rotated}", value=width, rule=rule, remedy=remedy)]
 
 
 def _collect(problems: list[Problem], part: str, resolve: Callable[[], T]) -> T | None:

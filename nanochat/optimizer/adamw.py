@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from nanochat.core.spec import Positive
-from nanochat.optimizer.base import OptimizerSpec, decay_groups
+from nanochat.optimizer.base import OptimizerSpec, parameter_groups
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -22,12 +22,13 @@ class AdamWSpec(OptimizerSpec):
     eps: Positive
     weight_decay: Annotated[float, Field(ge=0)]
 
-    def build(self, model: nn.Module) -> torch.optim.AdamW:
+    @property
+    def state_per_parameter(self) -> float:
+        return 2.0
+
+    def build(self, model: nn.Module, *, width: float = 1.0) -> torch.optim.AdamW:
         """AdamW in torch's fused kernel (one pass over each tensor, on CPU as on CUDA)."""
-        decayed, kept = decay_groups(model)
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": kept, "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        groups = parameter_groups(model, optimizer=self, weight_decay=self.weight_decay, width=width)
+        for group in groups:
+            group["eps"] = self.eps / width
         return torch.optim.AdamW(groups, lr=0.0, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)

@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from nanochat.core.roles import Role, roles
 from nanochat.core.spec import Spec
-from nanochat.init.base import is_weight
+
+DECAYED: tuple[Role, ...] = ("hidden", "residual", "head")
+"""What decays: matrices, not embeddings, gains, biases or scalars."""
 
 
 class OptimizerSpec(Spec):
-    """Describes an optimizer. The rate is not its business: the trainer sets `lr` of every group before each step."""
+    """Describes an optimizer. The rate is not its business: before each step the trainer sets `lr` of every group to
+    the schedule's rate × the schedule's factor for the group's role × the group's `factor`.
+    """
 
     @abstractmethod
-    def build(self, model: nn.Module) -> Optimizer:
-        """The optimizer over all trainable parameters of `model`, in groups; `lr` is 0 until it is set."""
+    def build(self, model: nn.Module, *, width: float = 1.0) -> Optimizer:
+        """The optimizer over all trainable parameters of `model`, in `parameter_groups`; `lr` is 0 until it is set.
+
+        width: the model's dim over the one at which rates were tuned (1 but for µP).
+        """
+
+    def width_factor(self, role: Role, width: float) -> float:
+        """What µP multiplies the rate of a group by, where logits are divided by `width`.
+
+        As for Adam, whose updates do not depend on the gradient's size (Yang et al., 2203.03466, table 8): the
+        inputs of hidden matrices have grown in number, so their updates must shrink.
+        """
+        return 1 / width if role in ("hidden", "residual") else 1.0
+
+    @property
+    @abstractmethod
+    def state_per_parameter(self) -> float:
+        """Numbers that it keeps for every parameter of a matrix, in fp32, beside the parameter itself."""
 
 
-def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Split parameters into those that decay and those that do not: norms' gains, biases and embeddings.
-
-    Parameters shared by two modules (a tied head) count once, as what they are first.
+def parameter_groups(
+    model: nn.Module, *, optimizer: OptimizerSpec, weight_decay: float, width: float
+) -> list[dict[str, Any]]:
+    """One group per role that the model has, in a fixed order: `params`, `role`, `weight_decay` (zero where nothing
+    is to decay), `lr` 0 and `factor`, the rate's multiplier. Every trainable parameter is in exactly one.
     """
-    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+    role_of = roles(model)
+    members: dict[Role, list[nn.Parameter]] = {role: [] for role in ("embedding", "hidden", "residual", "head", "vector")}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            weight = is_weight(name, parameter) and id(parameter) not in embeddings
-            (decayed if weight else kept).append(parameter)
-    return decayed, kept
+            members[role_of[name]].append(parameter)
+    return [
+        {
+            "params": params,
+            "role": role,
+            "weight_decay": weight_decay if role in DECAYED else 0.0,
+            "lr": 0.0,
+            "factor": optimizer.width_factor(role, width),
+        }
+        for role, params in members.items()
+        if params
+    ]

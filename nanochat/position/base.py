@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -47,6 +48,11 @@ class Position(nn.Module):
         """Queries and keys of the tokens `offset`, `offset + 1`, … as they enter the dot product."""
         return q, k
 
-    def bias(self, q_len: int, k_len: int) -> Float[Tensor, "heads query key"] | None:
-        """What is added to the scores of the last `q_len` of `k_len` tokens; None adds nothing."""
+    def bias(
+        self, q_len: int, k_len: int, *, heads: int, device: torch.device
+    ) -> Float[Tensor, "heads query key"] | None:
+        """What is added to the scores of the last `q_len` of `k_len` tokens, in fp32; None adds nothing.
+
+        It depends on the distance between query and key alone, so packed documents need no bias of their own.
+        """
         return None

@@ -126,6 +126,7 @@ class RunSpec(Spec):
         assert trainer.micro_tokens is not None
         batch = _part("batch", self.batch.resolve, context=self.context, micro_tokens=trainer.micro_tokens)
         architecture = self.architecture.resolve(vocab=self.tokenizer.ids, context=self.context)
+        _part("attention", architecture.attention.check_device, device=trainer.device)
         return self.replace(
             trainer=trainer,
             batch=batch,

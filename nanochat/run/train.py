@@ -92,6 +92,8 @@ def build_module(spec: RunSpec) -> LanguageModel:
         micro=spec.batch.micro,
         grad_clip=spec.grad_clip,
         isolate=spec.batch.isolate,
+        seed=spec.seed,
+        width=spec.init.parametrization(spec.model.width).width,
     )
 
 

@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from nanochat.core.noise import key_noise
 from nanochat.lr.base import LRSpec
+from nanochat.model.transformer import Transformer
 from nanochat.objective.base import ObjectiveSpec
 from nanochat.optimizer.base import OptimizerSpec
 
@@ -31,7 +33,7 @@ class LanguageModel(lightning.LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Transformer,
         *,
         objective: ObjectiveSpec,
         optimizer: OptimizerSpec,
@@ -40,9 +42,12 @@ class LanguageModel(lightning.LightningModule):
         micro: int,
         grad_clip: float | None,
         isolate: bool,
+        seed: int,
+        width: float,
     ) -> None:
         """`micro`: sequences per forward pass · `steps`: optimizer steps of the run · `grad_clip`: highest gradient
-        norm, None for no clipping · `isolate`: attention stays within documents."""
+        norm, None for no clipping · `isolate`: attention stays within documents · `seed`: of what is drawn in
+        training · `width`: the model's dim over the one at which rates were tuned."""
         super().__init__()
         self.automatic_optimization = False
         self.model = model
@@ -53,9 +58,11 @@ class LanguageModel(lightning.LightningModule):
         self.micro = micro
         self.grad_clip = grad_clip
         self.isolate = isolate
+        self.seed = seed
+        self.width = width
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer.build(self.model)
+        return self.optimizer.build(self.model, width=self.width)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One optimizer step. Returns the mean loss in nats per token, the gradient's norm before clipping, the rate
@@ -63,11 +70,12 @@ class LanguageModel(lightning.LightningModule):
         optimizer: Any = self.optimizers()
         rate = self.lr.rate(self.global_step, steps=self.steps)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * self.lr.factors.of(group["role"]) * group["factor"]
         optimizer.zero_grad(set_to_none=True)
         measured = self.accumulate(batch)
         norm = self.clip()
         optimizer.step()
+        self.model.after_step()
         return {**measured, "grad_norm": float(norm), "lr": rate}
 
     def accumulate(self, batch: Batch) -> dict[str, float]:
@@ -75,7 +83,10 @@ class LanguageModel(lightning.LightningModule):
         sequences, count = batch.tokens.shape[0], batch.tokens[:, 1:].numel()
         nats = torch.zeros((), device=batch.tokens.device)
         metrics: dict[str, Tensor] = {}
+        first = self.global_step * sequences
         for tokens, docs in zip(batch.tokens.split(self.micro), batch.docs.split(self.micro), strict=True):
+            key_noise(self.model, seed=self.seed, step=self.global_step, sequences=range(first, first + len(tokens)))
+            first += len(tokens)
             output = self.model(tokens[:, :-1], docs=docs[:, :-1] if self.isolate else None)
             part = self.objective.nats(output.logits, self.objective.targets(tokens))
             loss = part / count

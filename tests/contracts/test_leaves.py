@@ -13,7 +13,7 @@ from nanochat.attention import mla as mla_file
 from nanochat.attention.masked import causal, document_positions, naive_attention, visible
 from nanochat.ffn import dense
 from nanochat.ffn.dense import DenseSpec
-from nanochat.init.base import is_weight
+from nanochat.core.roles import roles
 from nanochat.norm import rmsnorm
 from nanochat.position import rope
 
@@ -125,8 +125,9 @@ def test_positions_begin_anew_in_every_document():
 
 def test_truncated_normal_weights():
     model = options.architecture("model.dim=256", "ffn=moe").build(vocab=64, context=32, seed=3)
+    role_of = roles(model)
     for name, parameter in model.named_parameters():
-        if is_weight(name, parameter):
+        if role_of[name] != "vector":
             std = parameter.shape[-1] ** -0.5
             assert parameter.abs().max() <= 3 * std * 1.0001, name
             assert parameter.std().item() == pytest.approx(0.987 * std, rel=0.05), name
@@ -135,7 +136,7 @@ def test_truncated_normal_weights():
 
 
 def test_arms_that_share_a_parameter_start_it_alike():
-    options_of = [("attention=gqa", "ffn=swiglu"), ("attention=mha", "ffn=moe"), ("attention=mla", "model.depth=3")]
+    options_of = [("attention=gqa", "ffn=swiglu"), ("attention=mha", "ffn=moe"), ("attention=mla", "model.depth=3", "model.dim=64")]
     models = [dict(options.architecture(*o).build(vocab=61, context=32, seed=1).named_parameters()) for o in options_of]
     assert torch.equal(models[0]["embedding.weight"], models[2]["embedding.weight"])
     name = "blocks.1.attention.q_proj.weight"

@@ -12,7 +12,7 @@ from nanochat.core.errors import SpecError
 from nanochat.core.spec import load
 from nanochat.model.transformer import Transformer
 from nanochat.optimizer.adamw import AdamWSpec
-from nanochat.optimizer.base import OptimizerSpec, decay_groups
+from nanochat.optimizer.base import DECAYED, OptimizerSpec, parameter_groups
 
 NAMES = options.names("optimizer")
 
@@ -35,9 +35,12 @@ def optimizer_spec(name: str, **changes: float) -> OptimizerSpec:
 
 
 def groups_by_name(model: nn.Module) -> tuple[set[str], set[str]]:
+    """The names of what decays and of what does not."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decayed, kept = decay_groups(model)
-    return {names[id(p)] for p in decayed}, {names[id(p)] for p in kept}
+    groups = parameter_groups(model, optimizer=optimizer_spec("adamw"), weight_decay=0.1, width=1.0)
+    assert all((group["weight_decay"] > 0) == (group["role"] in DECAYED) for group in groups)
+    decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
+    return decayed, {names[id(p)] for group in groups if not group["weight_decay"] for p in group["params"]}
 
 
 @pytest.mark.parametrize("overrides", MODELS.values(), ids=MODELS)
@@ -73,9 +76,7 @@ def test_a_parameter_shared_by_two_modules_counts_once_and_as_an_embedding():
             self.embedding = nn.Embedding(6, 4)
             self.embedding.weight = self.head.weight
 
-    decayed, kept = decay_groups(model := Shared())
-    assert decayed == []
-    assert len(kept) == 1 and kept[0] is model.head.weight
+    assert groups_by_name(Shared()) == (set(), {"head.weight"})
 
 
 def test_what_is_not_trained_is_in_no_group():

@@ -181,5 +181,5 @@ def test_an_attention_refuses_a_position_hook_that_it_lacks(tmp_path: Path, monk
     )
     monkeypatch.syspath_prepend(tmp_path)
     data = {**options.config("attention=mla"), "position": {"_target_": "users_bias.BiasSpec"}}
-    with pytest.raises(SpecError, match="the hook 'bias', which MLASpec does not support"):
+    with pytest.raises(SpecError, match="attention=mla: does not support the hook 'bias'"):
         load(data, Architecture).resolve(vocab=options.VOCAB, context=options.CONTEXT)

@@ -24,6 +24,20 @@ DIM, VOCAB, CONTEXT = 32, 50, 24
 GEOMETRY = Geometry(dim=DIM, depth=2, layer=0, vocab=VOCAB, context=CONTEXT)
 
 
+def plain_model(*, dim: int, depth: int, tied: bool) -> TransformerSpec:
+    """A model without any of the additions to the plain transformer."""
+    return TransformerSpec(
+        depth=depth,
+        dim=dim,
+        aspect=None,
+        tied=tied,
+        dropout=0.0,
+        value_embeddings="none",
+        residual_scalars=False,
+        soft_cap=None,
+    )
+
+
 def near(ours: Tensor | None, theirs: Tensor | None) -> None:
     assert ours is not None and theirs is not None
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -49,8 +63,8 @@ def copy(source: nn.Module, target: nn.Module, name_of: Callable[[str], str]) ->
 def llama_name(name: str) -> str:
     for ours, theirs in (
         ("blocks.", "layers."),
-        ("attention_norm", "input_layernorm"),
-        ("ffn_norm", "post_attention_layernorm"),
+        ("attention_norms.inner", "input_layernorm"),
+        ("ffn_norms.inner", "post_attention_layernorm"),
         ("attention.", "self_attn."),
         ("ffn.gate.", "mlp.gate_proj."),
         ("ffn.up.", "mlp.up_proj."),
@@ -66,10 +80,10 @@ def test_llama(kv_heads: int):
     """gqa + swiglu + rmsnorm + rope in half-split pairs are LlamaForCausalLM."""
     transformers = pytest.importorskip("transformers")
     architecture = Architecture(
-        model=TransformerSpec(dim=DIM, depth=2, tied=False),
+        model=plain_model(dim=DIM, depth=2, tied=False),
         attention=GQASpec(heads=4, kv_heads=kv_heads, head_dim=None, kernel="sdpa"),
         ffn=SwiGLUSpec(hidden=48),
-        norm=RMSNormSpec(eps=1e-5),
+        norm=RMSNormSpec(eps=1e-5, placement="pre", final=True),
         position=RopeSpec(theta=500.0, interleaved=False),
         init=TruncatedNormalSpec(gain=1.0, cut=3.0),
     )
