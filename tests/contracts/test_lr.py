@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from nanochat.core.compose import compose
 from nanochat.core.errors import SpecError
 from nanochat.core.spec import load
-from nanochat.lr.base import LRSpec
+from nanochat.lr.base import FactorsSpec, LRSpec
 from nanochat.lr.constant import ConstantSpec
 from nanochat.lr.cosine import CosineSpec
 from nanochat.trainer.module import LanguageModel
 from tests.runs import run_small
 
 NAMES = options.names("lr")
+ALIKE = FactorsSpec(embedding=1.0, hidden=1.0, head=1.0, vector=1.0)
 
 
 @cache
@@ -48,19 +49,19 @@ def test_a_schedule_keeps_its_contract(name, steps, warmup, peak):
 
 
 def test_a_constant_rate_by_hand():
-    spec = ConstantSpec(peak=2.0, warmup=0.25)
+    spec = ConstantSpec(peak=2.0, warmup=0.25, factors=ALIKE)
     assert [spec.rate(step, steps=8) for step in range(8)] == [1, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_a_cosine_by_hand():
-    spec = CosineSpec(peak=2.0, warmup=0.2, floor=0.1)
+    spec = CosineSpec(peak=2.0, warmup=0.2, floor=0.1, factors=ALIKE)
     rates = [spec.rate(step, steps=10) for step in range(10)]
     assert rates[:3] == [1.0, 2.0, 2.0]
     assert rates[6] == pytest.approx(2.0 * (0.1 + 0.9 / 2))  # half-way
     assert rates[9] == pytest.approx(2.0 * (0.1 + 0.9 * (1 + math.cos(math.pi * 7 / 8)) / 2))
     assert all(a > b for a, b in pairwise(rates[2:]))
     assert spec.replace(floor=1.0).rate(9, steps=10) == 2.0
-    assert CosineSpec(peak=2.0, warmup=0.0, floor=0.1).rate(9999, steps=10000) == pytest.approx(0.2, rel=1e-4)
+    assert CosineSpec(peak=2.0, warmup=0.0, floor=0.1, factors=ALIKE).rate(9999, steps=10000) == pytest.approx(0.2, rel=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{"peak": 0.0}, {"peak": -1.0}, {"warmup": 1.5}, {"warmup": -0.1}])
@@ -82,5 +83,5 @@ def test_training_steps_with_the_rates_of_the_schedule(tmp_path, monkeypatch):
 
     monkeypatch.setattr(LanguageModel, "clip", seen)
     run_small(tmp_path, "lr.warmup=0.25", "lr.floor=0.2", "lr.peak=0.01")
-    spec = CosineSpec(peak=0.01, warmup=0.25, floor=0.2)
+    spec = CosineSpec(peak=0.01, warmup=0.25, floor=0.2, factors=ALIKE)
     assert used == [{spec.rate(step, steps=8)} for step in range(8)]
