@@ -21,13 +21,13 @@ class Noise(nn.Module):
         super().__init__()
         self.keys: tuple[int, ...] | None = None
 
-    def uniform(
-        self, *shape: int, batch: int, device: torch.device
-    ) -> Float[Tensor, "batch ..."]:
+    def uniform(self, *shape: int, batch: int, device: torch.device) -> Float[Tensor, "batch ..."]:
         """[batch, *shape] numbers in [0, 1), each sequence's from a generator of its own."""
         assert self.keys is not None, "noise is drawn in training, after `key_noise`"
         assert len(self.keys) == batch, (len(self.keys), batch)
-        rows = [torch.rand(shape, generator=torch.Generator(device).manual_seed(key), device=device) for key in self.keys]
+        rows = [
+            torch.rand(shape, generator=torch.Generator(device).manual_seed(key), device=device) for key in self.keys
+        ]
         return torch.stack(rows)
 
 

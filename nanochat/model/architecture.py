@@ -137,7 +137,9 @@ class Architecture(Spec):
             here = replace(geometry, layer=layer)
             if model.has_value_embedding(layer) and attention.value_width(here) is None:
                 rule = f"block {layer} has attention={option_of(attention)}, which takes no value embedding"
-                return [Problem(key="model.value_embeddings", value=model.value_embeddings, rule=rule, remedy="use none")]
+                return [
+                    Problem(key="model.value_embeddings", value=model.value_embeddings, rule=rule, remedy="use none")
+                ]
         return []
 
     def _position(self, geometry: Geometry, hooks: set[str]) -> Position:

@@ -79,17 +79,20 @@ class TransformerSpec(Spec):
 
 
 class Output(NamedTuple):
-    """logits in fp32 · state of every block, for decoding · aux: losses summed, metrics averaged over blocks."""
+    """logits in fp32 · state of every block, for decoding · aux: losses summed, metrics averaged over blocks · stream:
+    the residual stream after the last block, of which the logits are made.
+    """
 
     logits: Float[Tensor, "batch time vocab"]
     state: list[State]
     aux: Aux
+    stream: Float[Tensor, "batch time dim"]
 
 
 class Head(nn.Linear):
     """The matrix that makes logits."""
 
-    roles: Mapping[str, Role] = {"weight": "head"}  # noqa: RUF012
+    roles: Mapping[str, Role] = {"weight": "head"}
 
 
 class Transformer(nn.Module):
@@ -140,7 +143,7 @@ class Transformer(nn.Module):
         token, where several are packed into a sequence; none sees another's tokens. Not both.
         """
         x, states, auxes = self.stream(tokens, state=state, docs=docs)
-        return Output(self.logits(x), states, combine(auxes))
+        return Output(self.logits(x, norm=self.norm), states, combine(auxes), x)
 
     def stream(
         self,
@@ -172,9 +175,9 @@ class Transformer(nn.Module):
         tables = self.value_embeddings.items()
         return {int(layer): self.value_scale[i] * table(tokens) for i, (layer, table) in enumerate(tables)}
 
-    def logits(self, x: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch time vocab"]:
-        """The logits, in fp32, that the head reads from the residual stream."""
-        x = self.norm(x)
+    def logits(self, x: Float[Tensor, "batch time dim"], *, norm: nn.Module) -> Float[Tensor, "batch time vocab"]:
+        """The logits, in fp32, that the head reads from a residual stream through `norm`."""
+        x = norm(x)
         z = F.linear(x, self.embedding.weight) if self.head is None else self.head(x)
         z = z.float() * self.logit_scale
         return z if self.soft_cap is None else self.soft_cap * (z / self.soft_cap).tanh()

@@ -1,4 +1,4 @@
-"""Next-token prediction: cross-entropy of each token given all before it."""
+"""Next-token prediction: cross-entropy of each token given all before it (Shannon, 1948)."""
 
 from __future__ import annotations
 

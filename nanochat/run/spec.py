@@ -10,6 +10,7 @@ from pydantic import field_validator, model_validator
 
 from nanochat.attention.base import AttentionSpec
 from nanochat.core.errors import SpecError, alternatives, spec_error
+from nanochat.core.geometry import Cost
 from nanochat.core.spec import Count, Int, Positive, Spec, load
 from nanochat.data.base import DataSpec
 from nanochat.eval.bits_per_byte import BitsPerByteSpec
@@ -107,6 +108,16 @@ class RunSpec(Spec):
         return Architecture(**{name: getattr(self, name) for name in ARCHITECTURE})
 
     @property
+    def cost(self) -> Cost:
+        """What the model of a resolved run costs."""
+        return self.architecture.cost(vocab=self.tokenizer.ids, context=self.context)
+
+    @property
+    def training_cost(self) -> Cost:
+        """The same with what the objective adds to the model while it trains."""
+        return self.cost + self.objective.cost(self.architecture, vocab=self.tokenizer.ids, context=self.context)
+
+    @property
     def steps(self) -> int:
         """Optimizer steps of a resolved run."""
         assert self.stop.steps is not None, "resolve first"
@@ -127,6 +138,7 @@ class RunSpec(Spec):
         batch = _part("batch", self.batch.resolve, context=self.context, micro_tokens=trainer.micro_tokens)
         architecture = self.architecture.resolve(vocab=self.tokenizer.ids, context=self.context)
         _part("attention", architecture.attention.check_device, device=trainer.device)
+        _part("objective", self.objective.check, context=self.context)
         return self.replace(
             trainer=trainer,
             batch=batch,

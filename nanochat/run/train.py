@@ -81,10 +81,12 @@ def build_module(spec: RunSpec) -> LanguageModel:
     """The model of a resolved run with its initial weights, in its training module."""
     assert spec.batch.micro is not None
     model = spec.architecture.build(vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
+    extra = spec.objective.build(spec.architecture, vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
     if spec.trainer.compile:
         model.compile()
     return LanguageModel(
         model,
+        extra=extra,
         objective=spec.objective,
         optimizer=spec.optimizer,
         lr=spec.lr,
@@ -121,15 +123,15 @@ def finish(
     with atomic_path(folder.model_file) as part:
         safetensors.torch.save_model(evaluate.module.model, str(part))
     share, epochs = sequences.covered(spec.tokens)
-    cost = spec.architecture.cost(vocab=spec.tokenizer.ids, context=spec.context)
+    cost, training = spec.cost, spec.training_cost
     return {
         "status": "complete",
         "reason": "",
         **progress,
         "params": cost.params,
         "non_embedding_params": spec.architecture.non_embedding_params(vocab=spec.tokenizer.ids, context=spec.context),
-        "flops": cost.flops * spec.tokens,
-        "flops_mfu": cost.flops_mfu * spec.tokens,
+        "flops": training.flops * spec.tokens,
+        "flops_mfu": training.flops_mfu * spec.tokens,
         "state_bytes_per_token": cost.state_bytes,
         "test": summary(test),
         "valid": summary(valid),

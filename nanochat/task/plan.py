@@ -29,7 +29,7 @@ class PlanSpec(TaskSpec):
 def run_table(run: RunSpec) -> Table:
     """A resolved run's cost, one line a figure."""
     vocab, context = run.tokenizer.ids, run.context
-    cost = run.architecture.cost(vocab=vocab, context=context)
+    cost, training = run.cost, run.training_cost
     body = run.architecture.non_embedding_params(vocab=vocab, context=context)
     rows = [
         ("parameters", f"{cost.params:,}"),
@@ -37,8 +37,8 @@ def run_table(run: RunSpec) -> Table:
         ("  active for one token", f"{cost.active_params:,}"),
         ("training tokens", f"{run.tokens:,} in {run.steps:,} steps of {run.batch.tokens:,}"),
         ("tokens per parameter", f"{run.tokens / cost.params:.1f}"),
-        ("training FLOPs per token", f"{cost.flops:.3e} (MFU convention {cost.flops_mfu:.3e})"),
-        ("training FLOPs", f"{cost.flops * run.tokens:.3e} (MFU convention {cost.flops_mfu * run.tokens:.3e})"),
+        ("training FLOPs per token", f"{training.flops:.3e} (MFU convention {training.flops_mfu:.3e})"),
+        ("training FLOPs", f"{training.flops * run.tokens:.3e} (MFU convention {training.flops_mfu * run.tokens:.3e})"),
         ("decoding state per token", f"{cost.state_bytes:,.0f} bytes at 2 bytes an element"),
         ("weights, gradients, optimizer", f"{cost.params * BYTES_PER_PARAMETER / 2**20:,.1f} MiB in fp32"),
         ("logits of a forward pass", f"{(run.batch.micro or 1) * context * vocab * 4 / 2**20:,.1f} MiB in fp32"),
@@ -58,13 +58,12 @@ def study_table(study: Study) -> Table:
     total, runs = 0.0, 0
     for arm in definition.arms:
         run = study.runs.spec(arm, params=definition.first[arm.name], seed=definition.seeds[0])
-        cost = run.architecture.cost(vocab=run.tokenizer.ids, context=run.context)
         tuning = spec.trials + spec.extend if arm.axes else 0
         count = tuning + len(definition.seeds)
-        flops = count * run.tokens * cost.flops
+        flops = count * run.tokens * run.training_cost.flops
         total, runs = total + flops, runs + count
         seeds = str(len(definition.seeds))
-        table.add_row(arm.name, f"{cost.params:,}", str(tuning), seeds, f"{run.tokens:,}", f"{flops:.3e}")
+        table.add_row(arm.name, f"{run.cost.params:,}", str(tuning), seeds, f"{run.tokens:,}", f"{flops:.3e}")
     table.add_section()
     table.add_row("all", "", f"{runs} runs", "", "", f"{total:.3e}")
     return table

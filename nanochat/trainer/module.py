@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nanochat.core.noise import key_noise
 from nanochat.lr.base import LRSpec
 from nanochat.model.transformer import Transformer
-from nanochat.objective.base import ObjectiveSpec
+from nanochat.objective.base import Extra, ObjectiveSpec
 from nanochat.optimizer.base import OptimizerSpec
 
 
@@ -35,6 +35,7 @@ class LanguageModel(lightning.LightningModule):
         self,
         model: Transformer,
         *,
+        extra: Extra | None,
         objective: ObjectiveSpec,
         optimizer: OptimizerSpec,
         lr: LRSpec,
@@ -45,12 +46,14 @@ class LanguageModel(lightning.LightningModule):
         seed: int,
         width: float,
     ) -> None:
-        """`micro`: sequences per forward pass · `steps`: optimizer steps of the run · `grad_clip`: highest gradient
-        norm, None for no clipping · `isolate`: attention stays within documents · `seed`: of what is drawn in
-        training · `width`: the model's dim over the one at which rates were tuned."""
+        """extra: what the objective adds to the model · micro: sequences per forward pass · steps: optimizer steps of
+        the run · grad_clip: highest gradient norm, None for no clipping · isolate: attention stays within documents ·
+        seed: of what is drawn in training · width: the model's dim over the one at which rates were tuned.
+        """
         super().__init__()
         self.automatic_optimization = False
         self.model = model
+        self.extra = extra
         self.objective = objective
         self.optimizer = optimizer
         self.lr = lr
@@ -61,8 +64,13 @@ class LanguageModel(lightning.LightningModule):
         self.seed = seed
         self.width = width
 
+    @property
+    def trained(self) -> nn.Module:
+        """All that is trained: the model and what the objective adds to it."""
+        return self.model if self.extra is None else nn.ModuleDict({"model": self.model, "objective": self.extra})
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer.build(self.model, width=self.width)
+        return self.optimizer.build(self.trained, width=self.width)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One optimizer step. Returns the mean loss in nats per token, the gradient's norm before clipping, the rate
@@ -76,6 +84,8 @@ class LanguageModel(lightning.LightningModule):
         norm = self.clip()
         optimizer.step()
         self.model.after_step()
+        if self.extra is not None:
+            self.extra.after_step()
         return {**measured, "grad_norm": float(norm), "lr": rate}
 
     def accumulate(self, batch: Batch) -> dict[str, float]:
@@ -85,20 +95,19 @@ class LanguageModel(lightning.LightningModule):
         metrics: dict[str, Tensor] = {}
         first = self.global_step * sequences
         for tokens, docs in zip(batch.tokens.split(self.micro), batch.docs.split(self.micro), strict=True):
-            key_noise(self.model, seed=self.seed, step=self.global_step, sequences=range(first, first + len(tokens)))
+            key_noise(self.trained, seed=self.seed, step=self.global_step, sequences=range(first, first + len(tokens)))
             first += len(tokens)
-            output = self.model(tokens[:, :-1], docs=docs[:, :-1] if self.isolate else None)
-            part = self.objective.nats(output.logits, self.objective.targets(tokens))
-            loss = part / count
-            if output.aux.loss is not None:
-                loss = loss + output.aux.loss.sum() / sequences
+            part = self.objective.measure(self.model, self.extra, tokens, docs=docs[:, :-1] if self.isolate else None)
+            loss = part.minimised / count
+            if part.aux.loss is not None:
+                loss = loss + part.aux.loss.sum() / sequences
             self.manual_backward(loss)
-            nats += part.detach()
-            for name, value in output.aux.metrics.items():
+            nats += part.next_token
+            for name, value in part.aux.metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + value * (len(tokens) / sequences)
         return {"train_loss": float(nats) / count, **{name: float(value) for name, value in metrics.items()}}
 
     def clip(self) -> Tensor:
         """The norm of all gradients; scaled down to `grad_clip` where it is larger."""
         limit = self.grad_clip if self.grad_clip is not None else float("inf")
-        return nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        return nn.utils.clip_grad_norm_(self.trained.parameters(), limit)
