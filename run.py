@@ -23,6 +23,8 @@ def main() -> int:
     from nanochat.core.errors import MachineError, SpecError
 
     words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    if "task=cost" in words and "-m" not in sys.argv and any("," in word for word in words):
+        sys.argv.insert(1, "-m")  # a comparison that costs nothing: several arms need no study
     code, failure = 0, None
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")

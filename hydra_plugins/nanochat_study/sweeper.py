@@ -27,10 +27,12 @@ class NanochatStudy(Sweeper):
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         self.config = config
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         from nanochat.core.compose import plain
         from nanochat.task.study import sweep
 
         typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
         brought = [f"{key}={value}" for key, value in (self.params or {}).items() if key not in typed]
-        return sweep(plain(self.config), [*brought, *arguments])
+        # Hydra drops what a sweeper returns: a study that was stopped must not end as one that is done.
+        if code := sweep(plain(self.config), [*brought, *arguments]):
+            raise SystemExit(code)

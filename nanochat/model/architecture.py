@@ -91,22 +91,26 @@ class Architecture(Spec):
 
     def build(self, *, vocab: int, context: int, seed: int) -> Transformer:
         """The resolved model with its initial weights, a pure function of the Spec and `seed`."""
-        geometry = self.geometry(vocab=vocab, context=context)
         # Modules of torch draw their first weights from the global generator: keep the caller's out of it.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = Transformer(
-                self.model,
-                vocab=vocab,
-                context=context,
-                position=self._position(geometry, {"embed"}),
-                blocks=[self.block(replace(geometry, layer=layer)) for layer in range(geometry.depth)],
-                norm=self.norm.build(geometry.dim) if self.norm.final else nn.Identity(),
-                value_widths=self.value_widths(geometry),
-                logit_scale=1 / self.init.parametrization(geometry.dim).width,
-            )
-        self.init.apply(model, seed=seed, depth=geometry.depth)
+            model = self.assemble(vocab=vocab, context=context)
+        self.init.apply(model, seed=seed, depth=self.model.depth)
         return model
+
+    def assemble(self, *, vocab: int, context: int) -> Transformer:
+        """The resolved model before `init`: its weights are whatever its modules drew."""
+        geometry = self.geometry(vocab=vocab, context=context)
+        return Transformer(
+            self.model,
+            vocab=vocab,
+            context=context,
+            position=self._position(geometry, {"embed"}),
+            blocks=[self.block(replace(geometry, layer=layer)) for layer in range(geometry.depth)],
+            norm=self.norm.build(geometry.dim) if self.norm.final else nn.Identity(),
+            value_widths=self.value_widths(geometry),
+            logit_scale=1 / self.init.parametrization(geometry.dim).width,
+        )
 
     def block(self, geometry: Geometry) -> Block:
         """Block `geometry.layer`, its weights as torch draws them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -60,6 +61,15 @@ class ObjectiveSpec(Spec):
 
     def build(self, architecture: Architecture, *, vocab: int, context: int, seed: int) -> Extra | None:
         """What it adds to the resolved model, with its initial weights; None where it adds nothing."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            extra = self.assemble(architecture, vocab=vocab, context=context)
+        if extra is not None:
+            architecture.init.apply(nn.ModuleDict({"objective": extra}), seed=seed, depth=architecture.model.depth)
+        return extra
+
+    def assemble(self, architecture: Architecture, *, vocab: int, context: int) -> Extra | None:
+        """The same before `init`: its weights are whatever its modules drew."""
         return None
 
     def check(self, *, context: int) -> None:

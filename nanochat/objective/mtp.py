@@ -35,14 +35,10 @@ class MTPSpec(NextTokenSpec):
         if self.ahead >= context:
             raise spec_error("ahead", self.ahead, f"must be less than context={context}", f"try {context - 1} at most")
 
-    def build(self, architecture: Architecture, *, vocab: int, context: int, seed: int) -> MTP:
+    def assemble(self, architecture: Architecture, *, vocab: int, context: int) -> MTP:
         geometry = architecture.geometry(vocab=vocab, context=context)
         last = replace(geometry, layer=geometry.depth - 1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            modules = MTP([Further(architecture, dim=geometry.dim, block_geometry=last) for _ in range(self.ahead)])
-        architecture.init.apply(nn.ModuleDict({"objective": modules}), seed=seed, depth=geometry.depth)
-        return modules
+        return MTP([Further(architecture, dim=geometry.dim, block_geometry=last) for _ in range(self.ahead)])
 
     def cost(self, architecture: Architecture, *, vocab: int, context: int) -> Cost:
         """Per module: a block (as the model's last), a 2·dim → dim projection, three norms, and the head again."""

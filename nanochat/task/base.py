@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from nanochat.core.errors import Problem, SpecError
-from nanochat.core.spec import Spec, load
+from nanochat.core.errors import Problem, SpecError, spec_error
+from nanochat.core.spec import Spec, load, option_of
 from nanochat.run.spec import RunSpec, Settings, run_spec, settings
-from nanochat.study.compare import CompareSpec
+from nanochat.study.compare import CompareSpec, Study
 
 T = TypeVar("T")
 
@@ -20,6 +20,10 @@ class TaskSpec(Spec):
     @abstractmethod
     def perform(self, run: RunSpec, *, settings: Settings) -> int:
         """Do it with a resolved run; returns the exit code."""
+
+    def survey(self, study: Study) -> int:
+        """Do it, without training, with every arm of the study that `-m` describes; returns the exit code."""
+        raise spec_error("task", option_of(self), "does nothing with -m", "leave -m out, or use task=train")
 
 
 def perform(config: Mapping[str, Any]) -> int:

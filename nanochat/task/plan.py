@@ -6,13 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nanochat.run.folder import RunFolder, identify
+from nanochat.run.memory import training_memory
 from nanochat.run.spec import RunSpec, Settings
 from nanochat.study.compare import Study
 from nanochat.task.base import TaskSpec
-
-# Weights, gradients and AdamW's two moments, each in fp32.
-BYTES_PER_PARAMETER = 16
-
 
 class PlanSpec(TaskSpec):
     """Show size and cost of the run; with `-m`, of every arm of the study."""
@@ -25,11 +22,15 @@ class PlanSpec(TaskSpec):
         console.print(f"run {key}: {state['status'] if state else 'not begun'}")
         return 0
 
+    def survey(self, study: Study) -> int:
+        Console(highlight=False).print(study_table(study))
+        return 0
+
 
 def run_table(run: RunSpec) -> Table:
     """A resolved run's cost, one line a figure."""
     vocab, context = run.tokenizer.ids, run.context
-    cost, training = run.cost, run.training_cost
+    cost, training, memory = run.cost, run.training_cost, training_memory(run)
     body = run.architecture.non_embedding_params(vocab=vocab, context=context)
     rows = [
         ("parameters", f"{cost.params:,}"),
@@ -40,13 +41,18 @@ def run_table(run: RunSpec) -> Table:
         ("training FLOPs per token", f"{training.flops:.3e} (MFU convention {training.flops_mfu:.3e})"),
         ("training FLOPs", f"{training.flops * run.tokens:.3e} (MFU convention {training.flops_mfu * run.tokens:.3e})"),
         ("decoding state per token", f"{cost.state_bytes:,.0f} bytes at 2 bytes an element"),
-        ("weights, gradients, optimizer", f"{cost.params * BYTES_PER_PARAMETER / 2**20:,.1f} MiB in fp32"),
-        ("logits of a forward pass", f"{(run.batch.micro or 1) * context * vocab * 4 / 2**20:,.1f} MiB in fp32"),
+        ("weights, gradients, optimizer", mebibytes(memory.weights + memory.gradients + memory.optimizer)),
+        ("kept by a forward pass", mebibytes(memory.activations)),
     ]
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def mebibytes(count: int | None) -> str:
+    """`12.3 MiB`; a dash for what is not known."""
+    return "–" if count is None else f"{count / 2**20:,.1f} MiB"
 
 
 def study_table(study: Study) -> Table:

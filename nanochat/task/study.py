@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 
-from nanochat.core.errors import spec_error
 from nanochat.report.frame import Frame, read_frame
 from nanochat.report.page import write_page
 from nanochat.report.terminal import arms_table
@@ -15,7 +14,6 @@ from nanochat.run.folder import RunFolder
 from nanochat.run.trained import load_trained
 from nanochat.study.compare import Outcome, open_study, work_on
 from nanochat.task.base import validate
-from nanochat.task.plan import PlanSpec, study_table
 from nanochat.task.train import TrainSpec
 
 PAGE = "results.html"
@@ -27,13 +25,10 @@ DRAWING = {"prompt": "", "tokens": 400, "temperature": 0.7, "top_k": None, "seed
 def sweep(config: Mapping[str, Any], overrides: Sequence[str]) -> int:
     """Work on the study that the overrides of a `-m` command describe; returns the exit code."""
     _, how, task = validate(config)
-    if not isinstance(task, (TrainSpec, PlanSpec)):
-        raise spec_error("task", type(task).__name__, "does nothing with -m", "leave -m out, or use task=train or plan")
     study = open_study(config, overrides)
+    if not isinstance(task, TrainSpec):
+        return task.survey(study)
     console = Console(highlight=False)
-    if isinstance(task, PlanSpec):
-        console.print(study_table(study))
-        return 0
     outcome = work_on(study)
     frame = read_frame(study.folder, settings=how)
     if not outcome.complete:

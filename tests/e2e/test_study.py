@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+
+from nanochat.core.compose import compose
+from nanochat.run.spec import run_spec
+from tests.runs import SMALL
+
+ROOT = Path(__file__).resolve().parents[2]
 
 STUDY = ("attention=mla,gqa", "seed=1,2", "stop.steps=4", "study.slots=2", "study.name=pair", "-m")
 
@@ -96,3 +108,41 @@ def test_a_plan_runs_nothing(program, tmp_path):
     assert said.code == 0
     assert "20 runs" in said.out
     assert not (tmp_path / "multirun" / "runs").exists()
+
+
+def test_a_comparison_of_costs_needs_no_study(program, tmp_path):
+    said = program("task=cost", "attention=mla,gqa,sparse")
+    assert said.code == 0, said.err
+    head, *lines = said.out.splitlines()
+    assert head.split() == ["mla", "gqa", "sparse"]
+    found = {re.split(r"\s{2,}", line.strip())[0]: re.split(r"\s{2,}", line.strip())[1:] for line in lines}
+    for column, name in enumerate(("mla", "gqa", "sparse")):
+        spec = run_spec(compose([*SMALL, f"attention={name}"])).resolve()
+        assert found["parameters"][column] == f"{spec.cost.params:,}"
+        assert found["decoding state per token"][column] == f"{spec.cost.state_bytes:,.0f} B"
+    assert len(set(found["training memory"])) == 3
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert not list((tmp_path / "multirun").glob("runs/*"))
+    assert not list((tmp_path / "multirun").glob("studies/*"))
+
+
+def test_a_study_that_is_interrupted_says_so_to_the_shell(tmp_path):
+    paths = (f"paths.multirun={tmp_path}/multirun", f"paths.experiments={tmp_path}/experiments")
+    words = [*SMALL, *paths, "attention=mla,gqa", "seed=1,2", "stop.steps=5000", "study.slots=1", "-m"]
+    process = subprocess.Popen(
+        [sys.executable, "run.py", *words],
+        cwd=ROOT,
+        env={**os.environ, "NANOCHAT_QUIET": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "multirun").glob("runs/*/metrics.csv")):
+        assert time.monotonic() < deadline and process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, out
+    assert "stopped; the same command continues" in out
+    assert "Traceback" not in out
