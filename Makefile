@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fmt check test bench clean
+.PHONY: help setup demo fmt check test bench docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -33,6 +33,9 @@ test: setup  ## all tests
 
 bench: setup  ## side-by-side measurements (minutes)
 	$(BIN)/python -m benchmarks
+
+docs: setup  ## the catalogue of components, docs/components.md
+	$(BIN)/python -m nanochat.report.catalogue docs/components.md
 
 clean:  ## remove the environment and raw output; experiments/ stays
 	rm -rf .venv multirun .pytest_cache .ruff_cache

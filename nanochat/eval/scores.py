@@ -88,6 +88,11 @@ class Scores:
         return math.inf if self.nats_per_token >= LOG_OF_LARGEST else math.exp(self.nats_per_token)
 
     @property
+    def mean_confidence(self) -> float:
+        """Mean probability of the likeliest token."""
+        return float((self.documents.confidence * self.documents.tokens).sum() / self.documents.tokens.sum())
+
+    @property
     def accuracy(self) -> float:
         """Share of tokens for which the likeliest one was right."""
         return float(self.documents.correct.sum()) / self.tokens

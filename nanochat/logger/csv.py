@@ -24,6 +24,8 @@ COLUMNS = (
     "memory_mib",
     "valid_loss",
     "valid_bpb",
+    "valid_accuracy",
+    "valid_confidence",
 )
 
 

@@ -10,6 +10,7 @@ from nanochat.data.corpus import Corpus
 from nanochat.eval.bits_per_byte import score
 from nanochat.eval.documents import select
 from nanochat.eval.scores import Scores
+from nanochat.model.generate import generate
 from nanochat.run.spec import RunSpec
 from nanochat.trainer.module import LanguageModel
 
@@ -55,9 +56,24 @@ class Evaluation:
             return self.module.model(tokens).logits
 
     def valid(self) -> dict[str, float]:
-        """What a row of metrics.csv holds of a validation."""
+        """What a row of metrics.csv holds of a validation; confidence is the mean probability of the likeliest token,
+        which a calibrated model gets right as often."""
         scores = self.score("valid")
-        return {"valid_loss": scores.nats_per_token, "valid_bpb": scores.bits_per_byte}
+        return {
+            "valid_loss": scores.nats_per_token,
+            "valid_bpb": scores.bits_per_byte,
+            "valid_accuracy": scores.accuracy,
+            "valid_confidence": scores.mean_confidence,
+        }
+
+    def greedy(self, tokens: int) -> str:
+        """What the model as it is writes by itself, the likeliest token each time: degeneration shows here first."""
+        start = torch.tensor([[self.corpus.tokenizer.bos]], device=self.module.device)
+        generator = torch.Generator(self.module.device)
+        stream = generate(
+            self.module.model, start, tokens=tokens, temperature=0, top_k=None, generator=generator
+        )
+        return self.corpus.tokenizer.decode([int(token) for token in stream])
 
     def unigram_bits_per_byte(self) -> float:
         """What a model that knows only how often each token occurs in train (plus one) scores on the test documents."""

@@ -9,6 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nanochat.core.errors import MachineError
 from nanochat.run.spec import RunSpec
 
 FP32 = 4
@@ -18,7 +19,8 @@ FP32 = 4
 class Memory:
     """Bytes. weights, gradients and optimizer: fp32, whatever the precision of matmuls · activations: all that the
     forward pass of one micro-batch keeps for its backward pass, logits included; None where a part of the model
-    decides by the numbers it sees what to keep. The scratch space of single operations comes on top.
+    decides by the numbers it sees what to keep, or has a kernel for GPUs alone. The scratch space of single operations
+    comes on top.
     """
 
     weights: int
@@ -59,7 +61,7 @@ def activation_bytes(run: RunSpec) -> int | None:
             with kept, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
                 run.objective.measure(model, extra, tokens, docs=docs)
         return kept.bytes
-    except (DataDependentOutputException, DynamicOutputShapeException):
+    except (DataDependentOutputException, DynamicOutputShapeException, NotImplementedError, MachineError):
         return None
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nanochat.attention.base import AttentionSpec
 from nanochat.core.errors import SpecError, alternatives, spec_error
@@ -176,6 +176,7 @@ class Settings(Spec):
 
     code: Literal["refuse", "accept", "rerun"]
     checkpoint: Positive
+    samples: Annotated[Int, Field(ge=0)]
     paths: PathsSpec
     logger: LoggerSpec
 

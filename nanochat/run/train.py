@@ -46,10 +46,16 @@ def train(
     batches = Batches(sequences, count=per_step, first=step, steps=spec.steps)
     evaluate = Evaluation(spec, corpus, module)
     logger = settings.logger.open(folder.path, key=folder.key, step=step, config=dump(spec))
+
+    def validate() -> dict[str, float]:
+        if settings.samples:
+            folder.log(f"greedy sample: {evaluate.greedy(settings.samples)!r}")
+        return evaluate.valid()
+
     recorder = Record(
         logger=logger,
         control=control,
-        validate=evaluate.valid,
+        validate=validate,
         validate_at=validation_steps(spec),
         every=max(1, spec.steps // ROWS),
         steps=spec.steps,

@@ -13,7 +13,7 @@ from nanochat.core.errors import SpecError, alternatives, join_key, spec_error
 CONFIRMING = "seeds"
 
 # Sections that say how a study is carried out; overriding them changes no run.
-OUTSIDE = frozenset({"study", "task", "paths", "logger", "code", "checkpoint", "hydra"})
+OUTSIDE = frozenset({"study", "task", "paths", "logger", "code", "checkpoint", "samples", "hydra"})
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,23 @@ def gradients(folder, *overrides) -> tuple[dict[str, float], dict[str, torch.Ten
     return measured, {name: p.grad for name, p in module.model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("ffn", ["swiglu", "moe"])
+# Parts that draw noise, couple tokens or act between steps: what resuming and accumulating could go wrong with.
+DELICATE = [
+    (),
+    ("ffn=moe",),
+    ("ffn=moe", "ffn.router=sigmoid"),
+    ("ffn=moe", "ffn.router=gumbel"),
+    ("model.dropout=0.2",),
+    ("objective=mtp", "objective.ahead=2"),
+    ("model.value_embeddings=all", "model.residual_scalars=true"),
+]
+
+
+@pytest.mark.parametrize("parts", DELICATE, ids=" ".join)
 @pytest.mark.parametrize("isolate", ["true", "false"])
-def test_accumulated_is_the_large_batch(tmp_path, ffn, isolate):
+def test_accumulated_is_the_large_batch(tmp_path, parts, isolate):
     """Gradients and loss of eight micro-batches of one sequence are those of one batch of eight."""
-    overrides = (f"ffn={ffn}", f"batch.isolate={isolate}")
+    overrides = (*parts, f"batch.isolate={isolate}")
     whole, expected = gradients(tmp_path, *overrides, "batch.micro=8")
     parts, found = gradients(tmp_path, *overrides, "batch.micro=1")
     assert parts["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-5)
@@ -102,24 +114,24 @@ def test_training_learns(tmp_path):
     assert result["test"]["bpb"] < result["reference"]["unigram_bpb"] - 0.5
 
 
-@pytest.mark.parametrize("ffn", ["swiglu", "moe"])
+@pytest.mark.parametrize("parts", DELICATE, ids=" ".join)
 @pytest.mark.parametrize("stops", [[256], [768, 1280]])
-def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stops, ffn):
-    expected, whole = run_small(tmp_path / "whole", f"ffn={ffn}")
+def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, stops, parts):
+    expected, whole = run_small(tmp_path / "whole", *parts)
     for tokens in stops:
-        stopped, _ = run_small(tmp_path / "parts", f"ffn={ffn}", control=StopAt(tokens))
+        stopped, _ = run_small(tmp_path / "parts", *parts, control=StopAt(tokens))
         assert (stopped["status"], stopped["tokens"]) == ("stopped", tokens)
-    found, parts = run_small(tmp_path / "parts", f"ffn={ffn}")
+    found, resumed = run_small(tmp_path / "parts", *parts)
     assert found["test"] == expected["test"]
-    a, b = load_file(whole.model_file), load_file(parts.model_file)
+    a, b = load_file(whole.model_file), load_file(resumed.model_file)
     assert all(torch.equal(a[name], b[name]) for name in a)
     timings = {"seconds", "tokens_per_second", "memory_mib"}
     rows = [
         [{k: v for k, v in row.items() if k not in timings} for row in read(folder.path / "metrics.csv")]
-        for folder in (whole, parts)
+        for folder in (whole, resumed)
     ]
     assert rows[0] == rows[1]
-    assert read_record(whole.record_file).nats == read_record(parts.record_file).nats
+    assert read_record(whole.record_file).nats == read_record(resumed.record_file).nats
 
 
 def test_checkpoints_hold_nothing_but_tensors_and_plain_data(tmp_path):
@@ -211,3 +223,14 @@ def test_validations_are_evenly_spaced_and_end_with_the_run(tmp_path):
 def test_bad_input_is_refused_by_its_key(tmp_path, overrides, message):
     with pytest.raises(SpecError, match=message):
         small(tmp_path, *overrides)
+
+
+def test_a_validation_can_leave_a_greedy_sample(tmp_path):
+    """In the log alone: it changes nothing of the run."""
+    plain, _ = run_small(tmp_path / "plain")
+    result, folder = run_small(tmp_path / "samples", "samples=5")
+    assert result["test"] == plain["test"] and result["key"] == plain["key"]
+    lines = [line for line in folder.log_file.read_text().splitlines() if "greedy sample: " in line]
+    assert len(lines) == 2
+    rows = read(folder.path / "metrics.csv")
+    assert 0 < rows[-1]["valid_confidence"] < 1 and 0 <= rows[-1]["valid_accuracy"] <= 1
