@@ -23,7 +23,7 @@ WHAT = {
     "mla_step_vs_deepseek_v3": "training step, mla + swiglu, against `transformers` DeepSeek-V3 with dense FFNs",
     "moe_step_vs_mixtral": "training step, moe of 8 experts, top 2, against `transformers` Mixtral",
     "moe_step_vs_own_dense": "the same moe against our dense model with the same active parameters",
-    "local_vs_full_causal_4096_256": "local attention, forward and backward, 4096 tokens, window 256, against full causal",
+    "local_vs_full_causal_4096_256": "local attention alone, 4096 tokens, window 256, against full causal",
     "mla_decoding_absorbed_vs_expanded_2048": "one decoding step of mla at 2048 tokens, absorbed against expanded",
 }
 

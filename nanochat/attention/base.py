@@ -65,6 +65,10 @@ class AttentionSpec(Spec):
         can be added (`model.value_embeddings`); None where it takes none."""
         return None
 
+    def in_block(self, layer: int) -> AttentionSpec:
+        """What block `layer` has: the Spec itself, but for one that is a pattern over several."""
+        return self
+
     def check_device(self, device: str) -> None:
         """Raises `SpecError` where the kernel chosen cannot train on `device` (cpu or cuda)."""
 

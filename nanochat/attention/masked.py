@@ -47,7 +47,10 @@ def naive_attention(
     *,
     allowed: Bool[Tensor, "*#batch_heads query key"],
     scale: float,
+    bias: Float[Tensor, "heads query key"] | None = None,
 ) -> Float[Tensor, "batch heads query v_dim"]:
-    """softmax(q·kᵀ·scale)·v over the allowed pairs, in plain matmuls: the reference of every fast path."""
-    scores = (q @ k.transpose(-2, -1) * scale).masked_fill(~allowed, float("-inf"))
-    return scores.softmax(dim=-1) @ v
+    """softmax(q·kᵀ·scale + bias)·v over the allowed pairs, in plain matmuls: the reference of every fast path."""
+    scores = q @ k.transpose(-2, -1) * scale
+    if bias is not None:
+        scores = scores + bias
+    return scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1).to(v.dtype) @ v

@@ -52,7 +52,7 @@ class MLASpec(AttentionSpec):
     value head, null is dim // heads · kernel: sdpa (torch's fused attention) or naive (plain matmuls).
     """
 
-    hooks: ClassVar[frozenset[Hook]] = frozenset({"rotate"})
+    hooks: ClassVar[frozenset[Hook]] = frozenset({"embed", "rotate"})
     rotated: ClassVar[str | None] = "qk_rope_head_dim"
 
     heads: Count | None
@@ -76,6 +76,10 @@ class MLASpec(AttentionSpec):
         )
 
     def cost(self, geometry: Geometry) -> Cost:
+        """6·(dim·H(dn+dr) + dim(rank+dr) + rank·H(dn+dv) + H·dv·dim) training FLOPs per token for the weights (with
+        a query latent q_rank(dim + H(dn+dr)) in place of the first), 6·H(dn+dr+dv)·(T+1)/2 for the scores; rank+dr
+        numbers per token while decoding.
+        """
         heads, nope, rope, value, rank, q_rank = self.sizes
         dim, qk_dim = geometry.dim, nope + rope
         query = heads * qk_dim * (q_rank or dim) + (dim * q_rank + q_rank if q_rank else 0)

@@ -29,7 +29,7 @@ class SparseSpec(AttentionSpec):
     kernel: sdpa (torch's fused attention with a dense mask) or naive (plain matmuls, the reference).
     """
 
-    hooks: ClassVar[frozenset[Hook]] = frozenset({"embed", "rotate"})
+    hooks: ClassVar[frozenset[Hook]] = frozenset({"embed", "rotate", "bias"})
     rotated: ClassVar[str | None] = "head_dim"
 
     pattern: Kind
@@ -64,7 +64,13 @@ class SparseSpec(AttentionSpec):
             vertsize=found.vertsize if fixed else None,
         )
 
+    def value_width(self, geometry: Geometry) -> int:
+        assert self.heads and self.head_dim, "unresolved"
+        return self.heads * self.head_dim
+
     def cost(self, geometry: Geometry) -> Cost:
+        """6·4·dim·H·d_h training FLOPs per token for the projections, 6·H·2·d_h·κ for the scores, κ being the mean
+        number of keys that the pattern shows a query; 2·H·d_h numbers per token while decoding."""
         assert self.heads and self.head_dim, "unresolved"
         heads, width, context = self.heads, self.head_dim, geometry.context
         weights = dense_cost(4 * geometry.dim * heads * width)
@@ -130,17 +136,17 @@ class Sparse(Attention[KeyValue]):
     ) -> tuple[Float[Tensor, "batch time dim"], KeyValue]:
         assert state is None or docs is None, "documents are packed in training, decoding has one"
         offset = state.length if state else 0
-        q, k, v = (split_heads(p(x), self.head_dim) for p in (self.q_proj, self.k_proj, self.v_proj))
+        flat_v = self.v_proj(x) if values is None else self.v_proj(x) + values
+        q, k, v = (split_heads(flat, self.head_dim) for flat in (self.q_proj(x), self.k_proj(x), flat_v))
         q, k = self.position.rotate(q, k, offset=offset)
         state = extend(state, k, v)
         if docs is None:
             allowed = self.mask[None, :, offset : state.length, : state.length]
         else:
             allowed = self.packed(docs)
-        if self.kernel == "sdpa":
-            y = F.scaled_dot_product_attention(q, state.k, state.v, attn_mask=allowed, scale=self.scale)
-        else:
-            y = naive_attention(q, state.k, state.v, allowed=allowed, scale=self.scale)
+        bias = self.position.bias(q.shape[2], state.length, heads=q.shape[1], device=x.device)
+        attend = fused if self.kernel == "sdpa" else naive_attention
+        y = attend(q, state.k, state.v, allowed=allowed, bias=bias, scale=self.scale)
         return self.o_proj(merge_heads(y)), state
 
     def packed(self, docs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch heads time time"]:
@@ -149,3 +155,18 @@ class Sparse(Attention[KeyValue]):
         pattern = self.mask[:, position[:, :, None], position[:, None, :]].transpose(0, 1)
         # A document that comes twice has the same positions twice: its first copy must not see the second.
         return pattern & same_document(docs).tril()
+
+
+def fused(
+    q: Float[Tensor, "batch heads query head_dim"],
+    k: Float[Tensor, "batch heads key head_dim"],
+    v: Float[Tensor, "batch heads key head_dim"],
+    *,
+    allowed: Bool[Tensor, "#batch heads query key"],
+    bias: Float[Tensor, "heads query key"] | None,
+    scale: float,
+) -> Float[Tensor, "batch heads query head_dim"]:
+    """The same as `naive_attention` through `scaled_dot_product_attention`, which takes mask and bias as one tensor, in
+    the type of the queries."""
+    mask = allowed if bias is None else bias.masked_fill(~allowed, float("-inf")).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)

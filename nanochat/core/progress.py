@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -34,10 +34,11 @@ def bar(console: Console) -> Progress:
     )
 
 
-def track(items: Iterable[T], *, total: float, label: str, size: float = 1.0) -> Iterator[T]:
-    """Yield `items`, each worth `size` of `total`, showing progress on stderr once it has taken two seconds.
+def track(items: Iterable[T], *, total: float, label: str, size: float | Callable[[T], float] = 1.0) -> Iterator[T]:
+    """Yield `items`, showing progress on stderr once it has taken two seconds.
 
-    A terminal gets a bar; anything else a plain line for every tenth of the way.
+    Each is worth `size` of `total`, a number or a function of the item. A terminal gets a bar; anything else a plain
+    line for every tenth of the way.
     """
     console = Console(stderr=True)
     start, done, shown = time.monotonic(), 0.0, 0
@@ -45,7 +46,7 @@ def track(items: Iterable[T], *, total: float, label: str, size: float = 1.0) ->
     try:
         for item in items:
             yield item
-            done += size
+            done += size(item) if callable(size) else size
             if quiet() or time.monotonic() - start < PATIENCE_SECONDS:
                 continue
             if console.is_terminal:

@@ -16,7 +16,7 @@ class Aux(NamedTuple):
     """What an FFN says beside its output.
 
     loss: weighted loss terms, already summed, one value per sequence, None where there are none. Per sequence, so
-    that accumulating micro-batches equals the large batch. metrics: detached scalars by name.
+    that accumulating micro-batches equals the large batch. metrics: detached scalars by name, means over tokens.
     """
 
     loss: Float[Tensor, " batch"] | None
@@ -45,5 +45,10 @@ class FFN(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Float[Tensor, "batch time dim"]) -> tuple[Float[Tensor, "batch time dim"], Aux]: ...
 
-    def after_step(self) -> None:
-        """Called once after every optimizer step: where a router moves what no gradient moves."""
+    def after_step(self) -> dict[str, Tensor]:
+        """Called once after every optimizer step: where a router moves what no gradient moves.
+
+        Returns metrics of the whole batch, all its micro-batches together: scalars, to be averaged over blocks, and
+        vectors, of which every element is reported, block by block.
+        """
+        return {}

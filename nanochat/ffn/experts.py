@@ -37,16 +37,20 @@ class StackedLinear(nn.Module):
 
 
 class Experts(nn.Module):
-    """The experts that a dense Spec describes; parameters are named as in the dense module."""
+    """The experts that a dense Spec describes; parameters are named as in the dense module, experts stacked first."""
 
     def __init__(self, spec: DenseSpec, *, dim: int, experts: int) -> None:
         super().__init__()
+        assert spec.hidden is not None, "unresolved"
         self.combine = spec.combine
+        self.channels = tuple(spec.channel_parameters())
         self.count = experts
         *self.inputs, self.output = spec.projections(dim)
-        self.roles = {f"{self.output}.weight": "residual"}
+        self.roles = {f"{self.output}.weight": "residual", **dict.fromkeys(self.channels, "vector")}
         for name, projection in spec.projections(dim).items():
             self.add_module(name, StackedLinear(projection, experts=experts))
+        for name, start in spec.channel_parameters().items():
+            self.register_parameter(name, nn.Parameter(torch.full((experts, spec.hidden), start)))
 
     def grouped(
         self,
@@ -62,7 +66,8 @@ class Experts(nn.Module):
         ends = counts.cumsum(0, dtype=torch.int32)
         rows = x[token]
         inputs = [self._linear(name).grouped(rows, ends=ends, expert=expert) for name in self.inputs]
-        out = self._linear(self.output).grouped(self.combine(*inputs), ends=ends, expert=expert)
+        channels = [self.get_parameter(name)[expert] for name in self.channels]
+        out = self._linear(self.output).grouped(self.combine(*inputs, *channels), ends=ends, expert=expert)
         out = out * weights.flatten()[order, None]
         return torch.zeros_like(x).index_add(0, token, out.to(x.dtype))
 
@@ -77,7 +82,8 @@ class Experts(nn.Module):
         for expert in range(self.count):
             token, slot = (chosen == expert).nonzero(as_tuple=True)
             inputs = [self._linear(name).single(x[token], expert=expert) for name in self.inputs]
-            out = self._linear(self.output).single(self.combine(*inputs), expert=expert)
+            channels = [self.get_parameter(name)[expert] for name in self.channels]
+            out = self._linear(self.output).single(self.combine(*inputs, *channels), expert=expert)
             y = y.index_add(0, token, (out * weights[token, slot, None]).to(x.dtype))
         return y
 

@@ -1,26 +1,30 @@
 """Mixture of experts (Shazeer et al., 1701.06538; Switch, 2101.03961; Mixtral, 2401.04088).
 
-y = shared(x) + Σ over the top_k experts of g_i·E_i(x). No expert has a capacity and no token is dropped: dropping
-would let tokens, later ones included, decide each other's fate.
+y = shared(x) + Σ over the top_k experts of g_i·E_i(x), a router choosing experts and weights g for each token. No
+expert has a capacity and no token is dropped: dropping would let tokens, later ones included, decide each other's fate.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
 
-from nanochat.core.errors import SpecError, spec_error
+from nanochat.core.errors import Problem, SpecError, alternatives, spec_error
 from nanochat.core.geometry import Cost, Geometry, dense_cost
-from nanochat.core.spec import Count
+from nanochat.core.spec import Count, Positive
 from nanochat.core.spec import Int as Whole
+from nanochat.ffn.balance import balance_loss, evenness, load_metrics, load_per_sequence, tokens_per_expert, z_loss
 from nanochat.ffn.base import FFN, Aux, FFNSpec
 from nanochat.ffn.dense import DenseSpec
 from nanochat.ffn.experts import Experts
+from nanochat.ffn.router import KNOBS, NOT_CAUSAL, ROUTERS, Router, Routing
+
+NotNegative = Annotated[float, Field(ge=0)]
 
 WIDTH_MULTIPLE = 8
 """Rows of 16 bytes in half precision: what grouped matmuls ask of every width."""
@@ -29,23 +33,44 @@ WIDTH_MULTIPLE = 8
 class MoESpec(FFNSpec):
     """expert: any dense FFN, null `hidden` being the dense one's / (top_k + shared), to the nearest multiple of 8, so
     that a token meets about as many FFN parameters as in the dense model · experts: routed experts · top_k: those
-    that a token goes to · shared: experts of the same width that every token goes to besides · router: softmax, the
-    weights being the softmax over all experts at the chosen ones · renormalize: whether a token's weights are
-    divided by their sum; null is yes for top_k > 1 (Mixtral), no for 1 (Switch), where it would make every weight 1
-    and leave the router without gradient · balance_coef: of the Switch balance loss, which is 1 when balanced ·
-    z_coef: of the mean squared logsumexp of the router's logits (ST-MoE, 2202.08906, eq. 5) · kernel: grouped (all
-    experts in one grouped matmul) or loop (expert after expert, the reference).
+    that a token goes to · shared: experts of the same width that every token goes to besides · router: softmax,
+    sigmoid (with a bias that keeps the balance) or gumbel (with noise that explores) · renormalize: whether a
+    token's weights are divided by their sum; null is yes for top_k > 1 (Mixtral), no for 1 (Switch), where it would
+    make every weight 1 and leave the router without gradient · gamma: by how much sigmoid's bias moves after an
+    optimizer step · routed_scaling: what sigmoid's weights are multiplied by · noise: scale of gumbel's noise ·
+    balance_coef: of the balance loss, which is 1 when balanced · z_coef: of the mean squared logsumexp of a softmax
+    router's logits · kernel: grouped (all experts in one grouped matmul) or loop (expert after expert, the
+    reference). The fields from gamma to z_coef are null where the router has no use for them.
     """
 
     experts: Count
     top_k: Count
     shared: Annotated[Whole, Field(ge=0)]
     expert: DenseSpec
-    router: Literal["softmax"]
+    router: Literal["softmax", "sigmoid", "gumbel"]
     renormalize: bool | None
-    balance_coef: Annotated[float, Field(ge=0)]
-    z_coef: Annotated[float, Field(ge=0)]
+    gamma: NotNegative | None
+    routed_scaling: Positive | None
+    noise: Positive | None
+    balance_coef: NotNegative | None
+    z_coef: NotNegative | None
     kernel: Literal["grouped", "loop"]
+
+    @field_validator("router", mode="before")
+    @classmethod
+    def _causal(cls, router: Any) -> Any:
+        if isinstance(router, str) and router in NOT_CAUSAL:
+            raise spec_error("", router, NOT_CAUSAL[router], f"use {alternatives(KNOBS)}")
+        return router
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dropless(cls, fields: Any) -> Any:
+        for name in ("capacity_factor", "drop_tokens"):
+            if isinstance(fields, Mapping) and name in fields:
+                rule = "would drop a token because of what others, later ones too, have chosen"
+                raise spec_error(name, fields[name], rule, "leave it out: every token reaches its experts")
+        return fields
 
     def resolve(self, geometry: Geometry) -> Self:
         if self.top_k > self.experts:
@@ -62,9 +87,25 @@ class MoESpec(FFNSpec):
             assert expert.hidden is not None
             expert = expert.replace(hidden=nearest_multiple(expert.hidden / (self.top_k + self.shared)))
         self._check_widths(expert, dim=geometry.dim)
-        return self.replace(expert=expert, renormalize=renormalize)
+        return self.replace(expert=expert, renormalize=renormalize, **self._knobs())
+
+    def _knobs(self) -> dict[str, float | None]:
+        """The fields that depend on the router, filled where it uses them. Refuses those that it would not heed."""
+        used, filled, problems = KNOBS[self.router], {}, []
+        for name in ("gamma", "routed_scaling", "noise", "balance_coef", "z_coef"):
+            value = getattr(self, name)
+            filled[name] = used.get(name) if value is None else value
+            if value is not None and name not in used:
+                where = alternatives(f"router={router}" for router, knobs in KNOBS.items() if name in knobs)
+                rule = f"has no effect with router={self.router}"
+                problems.append(Problem(key=name, value=value, rule=rule, remedy=f"use null, or {where}"))
+        if problems:
+            raise SpecError(problems)
+        return filled
 
     def cost(self, geometry: Geometry) -> Cost:
+        """Parameters: router experts·dim + (experts + shared)·one expert's; active: router + (top_k + shared)·one
+        expert's; 6 FLOPs a token for each active weight that multiplies."""
         router = dense_cost(geometry.dim * self.experts)
         one = self.expert.cost(geometry)
         active = self.top_k * one.active_params
@@ -74,7 +115,13 @@ class MoESpec(FFNSpec):
 
     def build(self, geometry: Geometry) -> MoE:
         shared = self._shared.build(geometry) if self.shared else None
-        return MoE(self, dim=geometry.dim, shared=shared)
+        return MoE(self, dim=geometry.dim, router=self._router(geometry.dim), shared=shared)
+
+    def _router(self, dim: int) -> Router:
+        assert self.renormalize is not None, "unresolved"
+        own = {name: getattr(self, name) for name in ("gamma", "routed_scaling", "noise") if name in KNOBS[self.router]}
+        make = ROUTERS[self.router]
+        return make(dim=dim, experts=self.experts, top_k=self.top_k, renormalize=self.renormalize, **own)
 
     @property
     def _shared(self) -> DenseSpec:
@@ -101,68 +148,47 @@ def nearest_multiple(width: float, *, of: int = WIDTH_MULTIPLE) -> int:
     return max(of, int(width / of + 0.5) * of)
 
 
-class Routing(NamedTuple):
-    """Where tokens go: the chosen experts and their weights, and what the losses need."""
-
-    chosen: Int[Tensor, "batch time top_k"]
-    weights: Float[Tensor, "batch time top_k"]
-    logits: Float[Tensor, "batch time experts"]
-    probabilities: Float[Tensor, "batch time experts"]
-
-
 class MoE(FFN):
-    """Route, run the chosen experts, add the shared ones; report balance losses and load metrics."""
+    """Route, run the chosen experts, add the shared ones; report balance losses and how tokens spread.
 
-    def __init__(self, spec: MoESpec, *, dim: int, shared: FFN | None) -> None:
+    In training it counts the tokens of each expert until `after_step`, over all micro-batches of the step.
+    """
+
+    counts: Int[Tensor, " experts"]
+
+    def __init__(self, spec: MoESpec, *, dim: int, router: Router, shared: FFN | None) -> None:
         super().__init__()
-        assert spec.renormalize is not None, "unresolved"
-        self.top_k, self.renormalize, self.kernel = spec.top_k, spec.renormalize, spec.kernel
+        assert spec.balance_coef is not None, "unresolved"
+        self.kernel = spec.kernel
         self.balance_coef, self.z_coef = spec.balance_coef, spec.z_coef
-        self.router = nn.Linear(dim, spec.experts, bias=False)
+        self.router = router
         self.experts = Experts(spec.expert, dim=dim, experts=spec.experts)
         self.shared = shared
+        self.register_buffer("counts", torch.zeros(spec.experts, dtype=torch.int64), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch time dim"]) -> tuple[Float[Tensor, "batch time dim"], Aux]:
-        routing = self.route(x)
+        routing: Routing = self.router(x)
+        if self.training:
+            self.counts += tokens_per_expert(routing.chosen, experts=len(self.counts)).sum(dim=0)
         run = self.experts.grouped if self.kernel == "grouped" else self.experts.loop
         y = run(x.flatten(0, 1), routing.chosen.flatten(0, 1), routing.weights.flatten(0, 1)).view_as(x)
         if self.shared is not None:
             y = y + self.shared(x)[0]
         return y, self.aux(routing)
 
-    def route(self, x: Float[Tensor, "batch time dim"]) -> Routing:
-        """Choose by the softmax of the router, in fp32 even under autocast: rounding would flip close choices."""
-        with torch.autocast(x.device.type, enabled=False):
-            logits = F.linear(x.float(), self.router.weight.float())
-        probabilities = logits.softmax(dim=-1)
-        weights, chosen = probabilities.topk(self.top_k, dim=-1)
-        if self.renormalize:
-            weights = weights / weights.sum(dim=-1, keepdim=True)
-        return Routing(chosen, weights, logits, probabilities)
-
     def aux(self, routing: Routing) -> Aux:
-        """Losses per sequence, and over the whole batch: load_entropy, the entropy of the experts' shares of tokens
-        over that of equal shares, and max_violation, the largest share over the mean share, minus one.
-        """
-        load = load_per_sequence(routing.chosen, experts=routing.logits.shape[-1])
-        balance = switch_balance(load, routing.probabilities.mean(dim=1))
-        z = routing.logits.logsumexp(dim=-1).square().mean(dim=1)
-        share = load.mean(dim=0)
-        experts = share.new_tensor(len(share))
-        entropy = torch.special.entr(share).sum() / experts.log() if len(share) > 1 else share.new_ones(())
-        metrics = {"load_entropy": entropy, "max_violation": share.max() * experts - 1}
-        return Aux(self.balance_coef * balance + self.z_coef * z, metrics)
+        """Losses per sequence; router_entropy, that of a token's probabilities over that of equal ones, on average."""
+        load = load_per_sequence(routing.counted, experts=len(self.counts))
+        loss = self.balance_coef * balance_loss(load, routing.probabilities.mean(dim=1))
+        if self.z_coef is not None:
+            loss = loss + self.z_coef * z_loss(routing.logits)
+        return Aux(loss, {"router_entropy": evenness(routing.probabilities.detach()).mean()})
 
-
-def load_per_sequence(chosen: Int[Tensor, "batch time top_k"], *, experts: int) -> Float[Tensor, "batch experts"]:
-    """Each expert's share of a sequence's (token, choice) pairs; it has no gradient."""
-    flat = chosen.flatten(1)
-    counts = torch.zeros(len(flat), experts, device=chosen.device)
-    return counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=counts.dtype)) / flat.shape[1]
-
-
-def switch_balance(
-    load: Float[Tensor, "batch experts"], probability: Float[Tensor, "batch experts"]
-) -> Float[Tensor, " batch"]:
-    """E·Σ f_i·P_i (Switch, eq. 4), f the share of tokens and P the mean probability: 1 when either is even."""
-    return load.shape[-1] * (load * probability).sum(dim=-1)
+    def after_step(self) -> dict[str, Tensor]:
+        """Let the router answer to the loads of the whole batch, on all devices; returns them as metrics."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self.counts)
+        self.router.after_step(self.counts)
+        metrics = load_metrics(self.counts)
+        self.counts.zero_()
+        return metrics

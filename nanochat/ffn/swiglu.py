@@ -24,6 +24,6 @@ class SwiGLUSpec(DenseSpec):
             "down": Projection(dim, hidden, bias=False),
         }
 
-    def combine(self, *inputs: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
+    def combine(self, *inputs: Float[Tensor, "*#rows hidden"]) -> Float[Tensor, "*#rows hidden"]:
         gate, up = inputs
         return F.silu(gate) * up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,10 @@ class InitSpec(Spec):
     it from the same values, whatever else differs between them, and on every device.
     """
 
-    untied: ClassVar[bool] = False
-    """Whether the head must be a matrix of its own."""
+    @property
+    def untied(self) -> bool:
+        """Whether the head must be a matrix of its own."""
+        return False
 
     def parametrization(self, dim: int) -> Parametrization:
         """The multipliers that belong to these weights in a model of width `dim`."""

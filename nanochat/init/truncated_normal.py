@@ -1,4 +1,4 @@
-"""Truncated normal: every output starts with the variance of its input, and no weight is an outlier."""
+"""Truncated normal: outputs start with the variance of inputs (LeCun et al., 1998), and no weight is an outlier."""
 
 from __future__ import annotations
 
@@ -20,5 +20,9 @@ class TruncatedNormalSpec(InitSpec):
     cut: Positive
 
     def draw(self, values: Tensor, *, role: Role, depth: int, generator: torch.Generator) -> None:
-        std = self.gain / values.shape[-1] ** 0.5
-        nn.init.trunc_normal_(values, std=std, a=-self.cut * std, b=self.cut * std, generator=generator)
+        truncated_normal(values, std=self.gain / values.shape[-1] ** 0.5, cut=self.cut, generator=generator)
+
+
+def truncated_normal(values: Tensor, *, std: float, cut: float, generator: torch.Generator) -> None:
+    """Fill in place from a normal distribution of standard deviation `std`, redrawn beyond `cut` of them."""
+    nn.init.trunc_normal_(values, std=std, a=-cut * std, b=cut * std, generator=generator)

@@ -1,4 +1,4 @@
-"""A constant rate after the warm-up."""
+"""A constant rate after the warm-up: the stable part of warm-up, stable, decay (Hägele et al., 2405.18392)."""
 
 from __future__ import annotations
 

@@ -47,13 +47,15 @@ class Architecture(Spec):
         attention = _collect(problems, "attention", lambda: self.attention.resolve(geometry))
         ffn = _collect(problems, "ffn", lambda: self.ffn.resolve(geometry))
         resolved = attention or self.attention
-        position = self.position if resolved.uses(self.position) else NoneSpec()
+        scheme = position = self.position if resolved.uses(self.position) else NoneSpec()
         if model.tied and self.init.untied:
             rule = f"init={option_of(self.init)} needs a head of its own"
             problems.append(Problem(key="model.tied", value=True, rule=rule, remedy="use model.tied=false"))
-        problems += SpecError(resolved.misfits(position)).under("attention").problems
+        problems += SpecError(resolved.misfits(scheme)).under("attention").problems
         if attention is not None:
             problems += self._without_values(model, attention, geometry)
+            layers = tuple(n for n in range(geometry.depth) if attention.in_block(n).uses(scheme))
+            position = _collect(problems, "position", lambda: scheme.resolve(geometry, layers=layers))
         if problems:
             raise SpecError(problems)
         return self.replace(model=model, attention=attention, ffn=ffn, position=position)
@@ -85,7 +87,8 @@ class Architecture(Spec):
         total = self.attention.cost(geometry) + self.ffn.cost(geometry)
         for _ in range(norms_per_block(self.norm)):
             total += self.norm.cost(geometry.dim)
-        if self.position.hook in ("rotate", "bias"):
+        attends = self.attention.in_block(geometry.layer)
+        if self.position.hook in ("rotate", "bias") and attends.uses(self.position):
             total += self.position.cost(geometry)
         return total
 

@@ -182,16 +182,35 @@ class Transformer(nn.Module):
         z = z.float() * self.logit_scale
         return z if self.soft_cap is None else self.soft_cap * (z / self.soft_cap).tanh()
 
-    def after_step(self) -> None:
-        """To be called once after every optimizer step."""
+    def after_step(self) -> dict[str, Tensor]:
+        """To be called once after every optimizer step; returns what the blocks report of its batch."""
+        reports = []
         for block in self.blocks:
             assert isinstance(block, Block)
-            block.ffn.after_step()
+            reports.append(block.ffn.after_step())
+        return over_blocks(reports)
 
 
 def combine(auxes: Sequence[Aux]) -> Aux:
     """One `Aux` for the model: losses summed over blocks, each metric averaged over the blocks that report it."""
     losses = [aux.loss for aux in auxes if aux.loss is not None]
-    names = dict.fromkeys(name for aux in auxes for name in aux.metrics)
-    metrics = {name: torch.stack([aux.metrics[name] for aux in auxes if name in aux.metrics]).mean() for name in names}
+    metrics = averaged([aux.metrics for aux in auxes])
     return Aux(torch.stack(losses).sum(dim=0) if losses else None, metrics)
+
+
+def over_blocks(reports: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Scalars averaged over blocks; the elements of vectors one by one, as `name.block.element`."""
+    single = {
+        f"{name}.{layer}.{i}": element
+        for layer, report in enumerate(reports)
+        for name, value in report.items()
+        if value.ndim
+        for i, element in enumerate(value.unbind())
+    }
+    return averaged([{k: v for k, v in report.items() if not v.ndim} for report in reports]) | single
+
+
+def averaged(metrics: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Each metric averaged over the blocks that report it."""
+    names = dict.fromkeys(name for block in metrics for name in block)
+    return {name: torch.stack([block[name] for block in metrics if name in block]).mean() for name in names}

@@ -9,9 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from nanochat.core.spec import Positive
-from nanochat.optimizer.base import OptimizerSpec, parameter_groups
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
+from nanochat.optimizer.base import Beta, OptimizerSpec, parameter_groups
 
 
 class AdamWSpec(OptimizerSpec):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from torch import nn
+import torch
+from pydantic import Field
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nanochat.core.roles import Role, roles
 from nanochat.core.spec import Spec
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 DECAYED: tuple[Role, ...] = ("hidden", "residual", "head")
 """What decays: matrices, not embeddings, gains, biases or scalars."""
@@ -48,7 +53,9 @@ def parameter_groups(
     is to decay), `lr` 0 and `factor`, the rate's multiplier. Every trainable parameter is in exactly one.
     """
     role_of = roles(model)
-    members: dict[Role, list[nn.Parameter]] = {role: [] for role in ("embedding", "hidden", "residual", "head", "vector")}
+    members: dict[Role, list[nn.Parameter]] = {
+        role: [] for role in ("embedding", "hidden", "residual", "head", "vector")
+    }
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             members[role_of[name]].append(parameter)
@@ -63,3 +70,31 @@ def parameter_groups(
         for role, params in members.items()
         if params
     ]
+
+
+class GroupOptimizer(Optimizer):
+    """An optimizer that torch does not have: `move` says how the parameters of one group do."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Move every group by its gradients; `closure`, where given, is called first and its result returned."""
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        for group in self.param_groups:
+            found = {p: p.grad for p in group["params"] if p.grad is not None}
+            if found:
+                self.move(list(found), list(found.values()), group)
+        return result
+
+    @abstractmethod
+    def move(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        """Change the parameters of `group` that have a gradient, in place."""
+
+    def kept(self, params: list[Tensor], name: str) -> list[Tensor]:
+        """The tensor that is kept under `name` for each parameter, zero at first."""
+        for p in params:
+            if name not in self.state[p]:
+                self.state[p][name] = torch.zeros_like(p)
+        return [self.state[p][name] for p in params]

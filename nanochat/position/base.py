@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,13 @@ class PositionSpec(Spec):
 
     hook: ClassVar[Hook | None] = None
     width_multiple: ClassVar[int] = 1
+
+    def resolve(self, geometry: Geometry, *, layers: tuple[int, ...]) -> Self:
+        """The same Spec with every null filled; raises `SpecError` for what does not fit `geometry`.
+
+        layers: the blocks whose attention has a use for it.
+        """
+        return self
 
     def build(self, geometry: Geometry) -> Position:
         """The scheme for one place: the model's input for `embed`, one block for `rotate` and `bias`."""

@@ -6,14 +6,15 @@ no positions of their own.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from nanochat.core.errors import alternatives, spec_error
 from nanochat.core.geometry import Geometry
-from nanochat.core.spec import Positive
+from nanochat.core.spec import Count, Positive
 from nanochat.position.base import Hook, Position, PositionSpec
 
 
@@ -22,6 +23,8 @@ class RopeSpec(PositionSpec):
 
     interleaved: whether pair i is channels (2i, 2i+1) as in DeepSeek's models, or (i, i + width/2) as in Llama's.
     The two differ by a fixed permutation of channels, which trained weights have absorbed.
+    nope_every: every such block rotates nothing (block l where l + 1 is a multiple), as in RNoPE (Yang et al.,
+    2501.18795) and SmolLM3; null is none.
     """
 
     hook: ClassVar[Hook | None] = "rotate"
@@ -29,8 +32,23 @@ class RopeSpec(PositionSpec):
 
     theta: Positive
     interleaved: bool
+    nope_every: Count | None
 
-    def build(self, geometry: Geometry) -> Rope:
+    def resolve(self, geometry: Geometry, *, layers: tuple[int, ...]) -> Self:
+        """Refuses a `nope_every` under which every block that could rotates, or none."""
+        n = self.nope_every
+        if n is None or 0 < _plain(layers, n) < len(layers):
+            return self
+        if _plain(layers, n):
+            rule, remedy = "leaves no block that rotates", "use position=none"
+        else:
+            rule, remedy = f"leaves none of the {geometry.depth} blocks without rotation", "use null"
+        fitting = [other for other in range(2, geometry.depth + 1) if 0 < _plain(layers, other) < len(layers)]
+        raise spec_error("nope_every", n, rule, f"{remedy} or try {alternatives(fitting)}" if fitting else remedy)
+
+    def build(self, geometry: Geometry) -> Position:
+        if self.nope_every is not None and _plain((geometry.layer,), self.nope_every):
+            return Position()
         return Rope(theta=self.theta, interleaved=self.interleaved)
 
 
@@ -50,6 +68,11 @@ class Rope(Position):
         cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
         turn = _turn_interleaved if self.interleaved else _turn_halves
         return turn(q, cos, sin), turn(k, cos, sin)
+
+
+def _plain(layers: tuple[int, ...], nope_every: int) -> int:
+    """How many of these blocks rotate nothing."""
+    return sum((layer + 1) % nope_every == 0 for layer in layers)
 
 
 def angles(time: int, width: int, *, theta: float, offset: int, device: torch.device) -> Float[Tensor, "time half"]:

@@ -18,16 +18,10 @@ from nanochat.report.frame import Frame, difference_text, number_text, param_tex
 
 def write_page(frame: Frame, path: Path, *, sample: str) -> None:
     """Render the study to `path`, atomically. Plotly lies in the page: nothing is fetched when it is opened."""
-    environment = Environment(
-        loader=PackageLoader("nanochat.report"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number_text, param=param_text)
+    templates = environment()
+    templates.filters.update(number=number_text, param=param_text)
     slices = [(axis, figures.search_slice(frame, axis)) for axis in figures.searched(frame.runs)]
-    page = environment.get_template("results.html.j2").render(
+    page = templates.get_template("results.html.j2").render(
         frame=frame,
         arms=[(result, difference_text(result)) for result in frame.results],
         sample=sample,
@@ -35,11 +29,22 @@ def write_page(frame: Frame, path: Path, *, sample: str) -> None:
         command=command(frame),
         style=Markup(resources.files("nanochat.report").joinpath("templates/style.css").read_text()),
         plotly=Markup(get_plotlyjs()),
-        curves=_div(figures.learning_curves(frame)),
-        scores=_div(figures.scores(frame)),
-        slices=[(axis, _div(figure)) for axis, figure in slices],
+        curves=div(figures.learning_curves(frame)),
+        scores=div(figures.scores(frame)),
+        slices=[(axis, div(figure)) for axis, figure in slices],
     )
     write_text(path, page)
+
+
+def environment() -> Environment:
+    """Where the templates of pages lie, and how they are read."""
+    return Environment(
+        loader=PackageLoader("nanochat.report"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def provenance(frame: Frame) -> list[tuple[str, str]]:
@@ -69,7 +74,7 @@ def command(frame: Frame) -> str:
     return shlex.join(["python", "run.py", *overrides, "-m"])
 
 
-def _div(figure: go.Figure) -> Markup:
+def div(figure: go.Figure) -> Markup:
     """A figure as an element of the page."""
     # No bar of buttons: on a phone it covers the legend. Dragging zooms, a double click goes back.
     config = {"responsive": True, "displayModeBar": False}

@@ -17,9 +17,13 @@ T = TypeVar("T")
 class TaskSpec(Spec):
     """Something that `run.py` does with the run that the command line describes."""
 
+    def prepare(self, run: RunSpec) -> RunSpec:
+        """The run as `perform` wants it: resolved, but where its size is yet to be chosen."""
+        return run.resolve()
+
     @abstractmethod
     def perform(self, run: RunSpec, *, settings: Settings) -> int:
-        """Do it with a resolved run; returns the exit code."""
+        """Do it with a prepared run; returns the exit code."""
 
     def survey(self, study: Study) -> int:
         """Do it, without training, with every arm of the study that `-m` describes; returns the exit code."""
@@ -29,7 +33,7 @@ class TaskSpec(Spec):
 def perform(config: Mapping[str, Any]) -> int:
     """Validate a composed config and hand it to its task; returns the exit code."""
     run, how, task = validate(config)
-    return task.perform(run.resolve(), settings=how)
+    return task.perform(task.prepare(run), settings=how)
 
 
 def validate(config: Mapping[str, Any]) -> tuple[RunSpec, Settings, TaskSpec]:

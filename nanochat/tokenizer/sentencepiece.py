@@ -112,6 +112,10 @@ class SentencePiece(Tokenizer):
         self._bytes = [self._bytes_of(number) for number in range(self.vocab_size)]
         self._escaped = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
 
+    def serialized(self) -> bytes:
+        """The model in SentencePiece's own format."""
+        return self._processor.serialized_model_proto()
+
     def encode(self, text: str) -> NDArray[np.integer]:
         segments = [self._processor.encode(segment) for segment in text.split(SPACE)]
         ids = segments[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import lightning
@@ -83,10 +84,10 @@ class LanguageModel(lightning.LightningModule):
         measured = self.accumulate(batch)
         norm = self.clip()
         optimizer.step()
-        self.model.after_step()
+        reported = self.model.after_step()
         if self.extra is not None:
             self.extra.after_step()
-        return {**measured, "grad_norm": float(norm), "lr": rate}
+        return {**measured, **floats(reported), "grad_norm": float(norm), "lr": rate}
 
     def accumulate(self, batch: Batch) -> dict[str, float]:
         """Add up the gradients of all micro-batches; returns its loss, and metrics as means over forward passes."""
@@ -105,9 +106,14 @@ class LanguageModel(lightning.LightningModule):
             nats += part.next_token
             for name, value in part.aux.metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + value * (len(tokens) / sequences)
-        return {"train_loss": float(nats) / count, **{name: float(value) for name, value in metrics.items()}}
+        return {"train_loss": float(nats) / count, **floats(metrics)}
 
     def clip(self) -> Tensor:
         """The norm of all gradients; scaled down to `grad_clip` where it is larger."""
         limit = self.grad_clip if self.grad_clip is not None else float("inf")
         return nn.utils.clip_grad_norm_(self.trained.parameters(), limit)
+
+
+def floats(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars as numbers, all brought from the device at once."""
+    return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True)) if metrics else {}

@@ -9,9 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nanochat.core.compose import CONF
+from nanochat.core.errors import Problem
 from nanochat.core.geometry import Geometry
 from nanochat.core.spec import load
 from nanochat.model.architecture import Architecture
+from nanochat.position.base import PositionSpec
 
 PARTS = {
     "model": "nano",
@@ -21,6 +23,8 @@ PARTS = {
     "position": "rope",
     "init": "truncated_normal",
 }
+# What an option of another group has to be, where an option cannot go with the default.
+NEEDED = {"init=mup": ("model.tied=false",), "init=zero_out": ("model.tied=false",)}
 VOCAB = 61
 CONTEXT = 32
 GEOMETRY = Geometry(dim=64, depth=2, layer=0, vocab=VOCAB, context=CONTEXT)
@@ -34,7 +38,8 @@ def names(group: str) -> list[str]:
 def config(*overrides: str) -> dict[str, Any]:
     """The parts of a model as plain data, composed by Hydra from conf/ alone."""
     chosen = dict(item.split("=", 1) for item in overrides if item.split("=", 1)[0] in PARTS)
-    rest = [item for item in overrides if item.split("=", 1)[0] not in PARTS]
+    needed = [item for override in overrides for item in NEEDED.get(override, ())]
+    rest = [*needed, *(item for item in overrides if item.split("=", 1)[0] not in PARTS)]
     picks = [f"+{group}={chosen.get(group, default)}" for group, default in PARTS.items()]
     return _config((*picks, *rest))
 
@@ -50,3 +55,14 @@ def _config(overrides: tuple[str, ...]) -> dict[str, Any]:
 def architecture(*overrides: str, vocab: int = VOCAB, context: int = CONTEXT) -> Architecture:
     """The resolved architecture that these overrides describe."""
     return load(config(*overrides), Architecture).resolve(vocab=vocab, context=context)
+
+
+@cache
+def refusals() -> dict[tuple[str, str], tuple[Problem, ...]]:
+    """The pairs of an attention and a position scheme that do not go together, each with its problems."""
+    schemes = {name: load(config(f"position={name}")["position"], PositionSpec) for name in names("position")}
+    found = {}
+    for name in names("attention"):
+        attention = architecture(f"attention={name}", "position=none").attention
+        found |= {(name, scheme): tuple(attention.misfits(spec)) for scheme, spec in schemes.items()}
+    return {pair: problems for pair, problems in found.items() if problems}

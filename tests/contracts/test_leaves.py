@@ -11,10 +11,11 @@ import torch
 
 from nanochat.attention import mla as mla_file
 from nanochat.attention.masked import causal, document_positions, naive_attention, visible
+from nanochat.core.roles import roles
 from nanochat.ffn import dense
 from nanochat.ffn.dense import DenseSpec
-from nanochat.core.roles import roles
-from nanochat.norm import rmsnorm
+from nanochat.model.block import Block
+from nanochat.norm import layernorm, rmsnorm
 from nanochat.position import rope
 
 
@@ -23,7 +24,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_rmsnorm_is_its_definition():
-    module = rmsnorm.RMSNormSpec(eps=1e-6).build(24)
+    module = rmsnorm.RMSNormSpec(eps=1e-6, placement="pre", final=True).build(24)
     with torch.no_grad():
         module.weight.copy_(randn(24, seed=1))
     x, twin = randn(3, 5, 24).requires_grad_(), randn(3, 5, 24).requires_grad_()
@@ -35,10 +36,59 @@ def test_rmsnorm_is_its_definition():
     assert module(torch.zeros(24)).abs().max() == 0
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_layernorm_is_its_definition_and_that_of_torch(bias: bool):
+    module = layernorm.LayerNormSpec(eps=1e-2, bias=bias, placement="pre", final=True).build(24)
+    peer = torch.nn.LayerNorm(24, eps=1e-2, bias=bias)
+    assert (module.bias is not None) == bias
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.copy_(randn(24, seed=i + 1))
+    peer.load_state_dict(module.state_dict())
+    x = randn(3, 5, 24) + 2
+    inputs = [x.clone().requires_grad_() for _ in range(3)]
+    outputs = [
+        module(inputs[0]),
+        layernorm.naive(inputs[1], module.weight, module.bias, eps=1e-2),
+        peer(inputs[2]),
+    ]
+    for output, one in zip(outputs, inputs, strict=True):
+        torch.testing.assert_close(output, outputs[0], rtol=1e-4, atol=1e-6)
+        (output * randn(3, 5, 24, seed=9)).sum().backward()
+        torch.testing.assert_close(one.grad, inputs[0].grad, rtol=1e-4, atol=1e-6)
+    shift = module.bias if module.bias is not None else torch.zeros(24)
+    torch.testing.assert_close(module(torch.full((24,), 3.0)), shift)
+
+
+@pytest.mark.parametrize("name", options.names("norm"))
+def test_where_the_norms_of_a_block_stand(name: str):
+    """Each placement as the paper that it comes from writes it, with norms that are not alike."""
+    tokens = torch.arange(20)[None] % options.VOCAB
+    for placement in ("pre", "post", "sandwich"):
+        model = options.architecture(f"norm={name}", f"norm.placement={placement}", "norm.final=false").build(
+            vocab=options.VOCAB, context=options.CONTEXT, seed=1
+        )
+        with torch.no_grad():
+            for i, (inner, parameter) in enumerate(model.named_parameters()):
+                if "norms" in inner:
+                    parameter.add_(randn(*parameter.shape, seed=i) / 4)
+        x = model.embedding(tokens)
+        for block in model.blocks:
+            assert isinstance(block, Block)
+            for norms, branch in ((block.attention_norms, block.attention), (block.ffn_norms, block.ffn)):
+                if placement == "pre":
+                    x = x + branch(norms.inner(x))[0]
+                elif placement == "post":
+                    x = norms.outer(x + branch(x)[0])
+                else:
+                    x = x + norms.outer(branch(norms.inner(x))[0])
+        torch.testing.assert_close(model(tokens).logits, x @ model.embedding.weight.T, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize("offset", [0, 7])
 def test_rope_is_its_definition(interleaved: bool, offset: int):
-    position = rope.RopeSpec(theta=100.0, interleaved=interleaved).build(options.GEOMETRY)
+    position = rope.RopeSpec(theta=100.0, interleaved=interleaved, nope_every=None).build(options.GEOMETRY)
     q, k = randn(2, 4, 9, 12), randn(2, 1, 9, 12, seed=1)
     for fast, x in zip(position.rotate(q, k, offset=offset), (q, k), strict=True):
         expected = rope.naive(x, theta=100.0, offset=offset, interleaved=interleaved)
@@ -48,7 +98,7 @@ def test_rope_is_its_definition(interleaved: bool, offset: int):
 
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_rope_depends_on_distance_alone(interleaved: bool):
-    position = rope.RopeSpec(theta=10000.0, interleaved=interleaved).build(options.GEOMETRY)
+    position = rope.RopeSpec(theta=10000.0, interleaved=interleaved, nope_every=None).build(options.GEOMETRY)
     q, k = randn(1, 6, 16), randn(1, 6, 16, seed=1)
     scores = []
     for offset in (0, 50):
@@ -62,7 +112,8 @@ def test_rope_depends_on_distance_alone(interleaved: bool):
     "overrides",
     [
         ("ffn=swiglu",),
-        *[("ffn=mlp", f"ffn.activation={name}") for name in ("gelu", "relu", "relu2", "silu")],
+        ("ffn=geglu",),
+        *[("ffn=mlp", f"ffn.activation={name}") for name in ("gelu", "relu", "relu2", "silu", "learned_gelu")],
         ("ffn=mlp", "ffn.bias=true"),
     ],
     ids=" ".join,
@@ -136,7 +187,11 @@ def test_truncated_normal_weights():
 
 
 def test_arms_that_share_a_parameter_start_it_alike():
-    options_of = [("attention=gqa", "ffn=swiglu"), ("attention=mha", "ffn=moe"), ("attention=mla", "model.depth=3", "model.dim=64")]
+    options_of = [
+        ("attention=gqa", "ffn=swiglu"),
+        ("attention=mha", "ffn=moe"),
+        ("attention=mla", "model.depth=3", "model.dim=64"),
+    ]
     models = [dict(options.architecture(*o).build(vocab=61, context=32, seed=1).named_parameters()) for o in options_of]
     assert torch.equal(models[0]["embedding.weight"], models[2]["embedding.weight"])
     name = "blocks.1.attention.q_proj.weight"

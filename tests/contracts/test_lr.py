@@ -18,6 +18,8 @@ from nanochat.core.spec import load
 from nanochat.lr.base import FactorsSpec, LRSpec
 from nanochat.lr.constant import ConstantSpec
 from nanochat.lr.cosine import CosineSpec
+from nanochat.lr.linear import LinearSpec
+from nanochat.lr.wsd import WSDSpec
 from nanochat.trainer.module import LanguageModel
 from tests.runs import run_small
 
@@ -61,7 +63,32 @@ def test_a_cosine_by_hand():
     assert rates[9] == pytest.approx(2.0 * (0.1 + 0.9 * (1 + math.cos(math.pi * 7 / 8)) / 2))
     assert all(a > b for a, b in pairwise(rates[2:]))
     assert spec.replace(floor=1.0).rate(9, steps=10) == 2.0
-    assert CosineSpec(peak=2.0, warmup=0.0, floor=0.1, factors=ALIKE).rate(9999, steps=10000) == pytest.approx(0.2, rel=1e-4)
+    assert CosineSpec(peak=2.0, warmup=0.0, floor=0.1, factors=ALIKE).rate(9999, steps=10000) == pytest.approx(
+        0.2, rel=1e-4
+    )
+
+
+def test_a_line_by_hand():
+    spec = LinearSpec(peak=2.0, warmup=0.2, floor=0.25, factors=ALIKE)
+    rates = [spec.rate(step, steps=10) for step in range(10)]
+    assert rates == pytest.approx([1.0, 2.0, *(2.0 * (1 - 0.75 * n / 8) for n in range(8))])
+
+
+def test_warm_up_stable_decay_by_hand():
+    """Two steps of warm-up, six at the peak, four that decay: the n-th of these by √(n/4), counted from zero."""
+    spec = WSDSpec(peak=2.0, warmup=1 / 6, decay=0.4, floor=0.1, factors=ALIKE)
+    rates = [spec.rate(step, steps=12) for step in range(12)]
+    decayed = [2.0 * (0.1 + 0.9 * (1 - math.sqrt(n / 4))) for n in range(4)]
+    assert rates == pytest.approx([1.0, *[2.0] * 7, *decayed])
+    assert spec.rate(119_999, steps=120_000) == pytest.approx(0.2, rel=1e-3)
+    assert spec.replace(floor=1.0).rate(11, steps=12) == 2.0
+    assert spec.replace(decay=1.0).rate(7, steps=12) == pytest.approx(2.0 * (0.1 + 0.9 * (1 - math.sqrt(0.5))))
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.5, -0.1])
+def test_a_decay_that_is_no_share_is_refused(decay: float):
+    with pytest.raises(SpecError, match="decay="):
+        schedule("wsd", decay=decay)
 
 
 @pytest.mark.parametrize("changes", [{"peak": 0.0}, {"peak": -1.0}, {"warmup": 1.5}, {"warmup": -0.1}])
@@ -85,3 +112,36 @@ def test_training_steps_with_the_rates_of_the_schedule(tmp_path, monkeypatch):
     run_small(tmp_path, "lr.warmup=0.25", "lr.floor=0.2", "lr.peak=0.01")
     spec = CosineSpec(peak=0.01, warmup=0.25, floor=0.2, factors=ALIKE)
     assert used == [{spec.rate(step, steps=8)} for step in range(8)]
+
+
+FACTORS = {"embedding": 0.5, "hidden": 2.0, "head": 0.25, "vector": 3.0}
+
+
+def test_every_group_is_trained_at_the_rate_of_its_role(tmp_path, monkeypatch):
+    """The schedule's rate × the factor of the role × the optimizer's own, and that changes what is learned."""
+    used: list[dict[str, float]] = []
+    clip = LanguageModel.clip
+
+    def seen(self):
+        used.append({group["role"]: group["lr"] for group in self.optimizers().param_groups})
+        return clip(self)
+
+    monkeypatch.setattr(LanguageModel, "clip", seen)
+    common = ("optimizer=muon", "optimizer.adam_factor=0.5", "model.tied=false", "lr.peak=0.01", "stop.steps=4")
+    factors = [f"lr.factors.{name}={factor}" for name, factor in FACTORS.items()]
+    run_small(tmp_path, *common, *factors)
+    spec = schedule("cosine", peak=0.01)
+    of_roles = {"embedding": 0.25, "hidden": 2.0, "residual": 2.0, "head": 0.125, "vector": 1.5}
+    for step, rates in enumerate(used):
+        rate = spec.rate(step, steps=4)
+        assert rates == pytest.approx({role: rate * factor for role, factor in of_roles.items()})
+    assert len(used) == 4
+    plain, _ = run_small(tmp_path, *common)
+    for one in factors:
+        changed, _ = run_small(tmp_path, *common, one)
+        assert changed["key"] != plain["key"] and changed["test"]["bpb"] != plain["test"]["bpb"], one
+
+
+def test_a_factor_must_be_positive():
+    with pytest.raises(SpecError, match=r"factors\.head=0"):
+        load({**fields("cosine"), "factors": {**fields("cosine")["factors"], "head": 0.0}}, LRSpec)

@@ -9,25 +9,51 @@ import pytest
 import torch
 from torch import Tensor
 
+from nanochat.core.errors import SpecError
 from nanochat.model.transformer import Transformer
 
 VOCAB, CONTEXT = options.VOCAB, options.CONTEXT
-PAIRS = list(itertools.product(options.names("attention"), options.names("position")))
+# Schemes that act on the embedding never meet the attention: two stand for all.
+EMBEDDED = ("learned", "sinusoidal")
+PAIRS = [
+    (attention, position)
+    for attention, position in itertools.product(options.names("attention"), options.names("position"))
+    if (attention, position) not in options.refusals() and (position not in EMBEDDED or attention in ("gqa", "linear"))
+]
 MODELS = [
     *[(f"attention={a}", f"position={p}") for a, p in PAIRS],
     *[(f"ffn={name}",) for name in options.names("ffn")],
+    *[("norm=layernorm", f"norm.placement={placement}") for placement in ("pre", "post", "sandwich")],
+    ("norm.placement=post", "norm.final=false"),
+    ("norm=layernorm", "norm.bias=false", "norm.final=false", "model.tied=false"),
+    ("norm.placement=sandwich", "position.nope_every=2", "position.interleaved=true"),
     *[("attention=sparse", f"attention.pattern={kind}") for kind in ("strided", "local")],
+    ("attention=linear", "attention.chunk=5", "attention.qk_heads=2", "attention.v_head_dim=24", "attention.conv=3"),
+    ("attention=hybrid", "attention.pattern=[b, a]", "attention.parts.a.chunk=8", "attention.parts.b.kv_heads=1"),
+    ("attention=bottleneck", "attention.bottleneck_dim=24", "attention@attention.inner=linear"),
+    ("attention=nsa", "attention.kv_heads=1", "attention.selected=3"),
+    ("attention=nsa", "attention.compress_block=6", "attention.select_block=8", "attention.window=1"),
     ("attention=mla", "attention.q_lora_rank=24"),
     ("attention=mla", "attention.v_head_dim=40"),
     ("attention.kv_heads=1", "position.interleaved=true"),
     ("attention.head_dim=24",),
+    ("attention.qk_norm=head", "attention.sinks=true", "model.value_embeddings=all"),
+    ("attention.qk_norm=vector", "attention.window=5"),
+    ("attention=local", "attention.qk_norm=plain", "attention.window=7", "attention.sinks=true"),
+    ("attention=local", "attention.window=1"),
+    ("attention=wgqa", "attention.kv_heads=2", "attention.qk_norm=head", "model.value_embeddings=alternate"),
     ("model.tied=false", "ffn=mlp", "ffn.bias=true", "ffn.activation=relu2"),
     ("ffn=moe", "ffn.shared=2", "ffn.top_k=1", "ffn@ffn.expert=mlp", "ffn.expert.bias=true"),
+    ("ffn=mlp", "ffn.activation=learned_gelu"),
+    ("ffn=moe", "ffn.router=sigmoid", "ffn.shared=1", "ffn@ffn.expert=mlp", "ffn.expert.activation=learned_gelu"),
+    ("ffn=moe", "ffn.router=gumbel", "ffn@ffn.expert=geglu"),
+    ("ffn=hybrid", "ffn.pattern=[b, a]", "ffn@ffn.parts.a=geglu", "ffn.parts.b.router=sigmoid"),
 ]
 
 
 def build(*overrides: str, seed: int = 1) -> Transformer:
-    return options.architecture(*overrides).build(vocab=VOCAB, context=CONTEXT, seed=seed)
+    """In evaluation mode: noise in training has tests of its own."""
+    return options.architecture(*overrides).build(vocab=VOCAB, context=CONTEXT, seed=seed).eval()
 
 
 def random_tokens(batch: int = 2, time: int = CONTEXT, seed: int = 0) -> Tensor:
@@ -79,6 +105,16 @@ def test_packed_documents_equal_separate_ones(overrides: tuple[str, ...]):
             torch.testing.assert_close(packed[row : row + 1, start:end], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_the_pairs_of_attention_and_position_that_are_refused():
+    """By name, and with what the attention supports instead."""
+    refused = options.refusals()
+    assert set(refused) == {("mla", "alibi"), ("nsa", "alibi")}
+    for attention, position in refused:
+        said = f"attention={attention}: does not support the hook 'bias', through which position={position} works; "
+        with pytest.raises(SpecError, match=f"^{said}it supports embed, rotate$"):
+            options.architecture(f"attention={attention}", f"position={position}")
+
+
 @pytest.mark.parametrize("attention", options.names("attention"))
 def test_a_document_that_comes_twice_sees_no_future(attention: str):
     model, tokens = build(f"attention={attention}"), random_tokens()
@@ -90,9 +126,25 @@ def test_a_document_that_comes_twice_sees_no_future(attention: str):
     torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
 
 
+# The kernels to compare, by what names the attention; the last that applies counts, the first always does.
+ATTENTION_TWINS = {
+    "": ("attention.kernel", "sdpa", "naive"),
+    "attention=local": ("attention.kernel", "chunked", "naive"),
+    "attention=linear": ("attention.kernel", "chunked", "recurrent"),
+    "attention=hybrid": ("attention.parts.a.kernel", "chunked", "recurrent"),
+    "attention=bottleneck": ("attention.inner.kernel", "sdpa", "naive"),
+    "attention@attention.inner=linear": ("attention.inner.kernel", "chunked", "recurrent"),
+}
+
+
+def attention_twin(overrides: tuple[str, ...]) -> tuple[str, str, str]:
+    return [twin for option, twin in ATTENTION_TWINS.items() if option in ("", *overrides)][-1]
+
+
 TWINS = [
-    *[(m, "attention.kernel", "sdpa", "naive") for m in MODELS if not any("ffn" in part for part in m)],
+    *[(m, *attention_twin(m)) for m in MODELS if not any("ffn" in part for part in m)],
     *[(m, "ffn.kernel", "grouped", "loop") for m in MODELS if "ffn=moe" in m],
+    *[(m, "ffn.parts.b.kernel", "grouped", "loop") for m in MODELS if "ffn=hybrid" in m],
 ]
 
 

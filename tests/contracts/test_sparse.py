@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Any
 
 import options
 import pytest
@@ -10,9 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanochat.attention.base import Attention
 from nanochat.attention.masked import visible
 from nanochat.attention.pattern import Kind, Pattern, derive, nearest_valid, problems
+from nanochat.attention.sparse import Sparse, SparseSpec
 from nanochat.core.errors import SpecError
+from nanochat.position.base import Position
 
 KINDS: tuple[Kind, ...] = ("fixed", "strided", "local")
 NEIGHBOUR = Pattern(kind="fixed", blocksize=1, local_attn_ctx=32, num_verts=16, vertsize=2)
@@ -82,3 +87,79 @@ def test_what_is_derived_is_valid_and_truly_sparse(kind: Kind, heads: int, conte
     assert not problems(pattern, heads=heads, context=context)
     assert pattern.density(context) < 0.9
     assert pattern.local_attn_ctx <= math.sqrt(context) < 2 * pattern.local_attn_ctx
+
+
+class Slopes(Position):
+    """Scores fall with distance, in each head at another rate."""
+
+    def bias(self, q_len: int, k_len: int, *, heads: int, device: torch.device) -> torch.Tensor:
+        query = torch.arange(k_len - q_len, k_len, device=device)[:, None]
+        distance = (query - torch.arange(k_len, device=device)).float()
+        return -distance * torch.arange(1, heads + 1, device=device)[:, None, None] / 8
+
+
+def sparse(kernel: str, *, position: Position) -> Attention[Any]:
+    """An attention of 4 heads over 32 tokens, with the same weights each time."""
+    spec = options.architecture("attention=sparse", f"attention.kernel={kernel}").attention
+    assert isinstance(spec, SparseSpec)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return spec.build(options.GEOMETRY, position=position)
+
+
+X = torch.randn(2, 32, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "naive"])
+def test_a_bias_is_added_to_the_scaled_scores_of_the_pairs_that_are_seen(kernel: str):
+    attention = sparse(kernel, position=Slopes())
+    assert isinstance(attention, Sparse)
+    q, k, v = (p(X).view(2, 32, 4, 16) for p in (attention.q_proj, attention.k_proj, attention.v_proj))
+    expected = torch.zeros(2, 32, 4, 16)
+    for row, t, head in itertools.product(range(2), range(32), range(4)):
+        seen = [s for s in range(t + 1) if attention.mask[head, t, s]]
+        scores = [q[row, t, head] @ k[row, s, head] / 4 - (t - s) * (head + 1) / 8 for s in seen]
+        expected[row, t, head] = torch.stack(scores).softmax(0) @ v[row, seen, head]
+    y, _ = attention(X)
+    torch.testing.assert_close(y, attention.o_proj(expected.flatten(2)), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(y, sparse(kernel, position=Position())(X)[0], atol=1e-2)
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "naive"])
+def test_a_bias_holds_in_packed_documents_and_step_by_step(kernel: str):
+    attention = sparse(kernel, position=Slopes())
+    docs = torch.tensor([[0] * 11 + [1] * 21, [0] * 20 + [1] * 12])
+    with torch.no_grad():
+        packed, _ = attention(X, docs=docs)
+        for row, start, end in ((0, 0, 11), (0, 11, 32), (1, 0, 20), (1, 20, 32)):
+            alone = attention(X[row : row + 1, start:end])[0][0]
+            torch.testing.assert_close(packed[row, start:end], alone, rtol=1e-4, atol=1e-5)
+        state, parts = None, []
+        for start, end in ((0, 9), (9, 10), (10, 32)):
+            y, state = attention(X[:, start:end], state=state)
+            parts.append(y)
+        torch.testing.assert_close(torch.cat(parts, dim=1), attention(X)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_both_kernels_add_a_bias_alike(dtype: torch.dtype):
+    fast, slow = (sparse(kernel, position=Slopes()).to(dtype) for kernel in ("sdpa", "naive"))
+    x = X.to(dtype)
+    one, other = (attention(x)[0] for attention in (fast, slow))
+    exact = dtype == torch.float32
+    torch.testing.assert_close(one, other, rtol=1e-4 if exact else 0.05, atol=1e-5 if exact else 0.02)
+    for y in (one, other):
+        y.float().square().sum().backward()
+    for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3 if exact else 0.1, atol=1e-3 if exact else 0.5)
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "naive"])
+def test_values_from_outside_are_added_to_those_of_the_token(kernel: str):
+    attention = sparse(kernel, position=Position())
+    assert isinstance(attention, Sparse)
+    with torch.no_grad():
+        expected, values = attention(X)[0], attention.v_proj(X)
+        attention.v_proj.weight.zero_()
+        torch.testing.assert_close(attention(X, values=values)[0], expected)

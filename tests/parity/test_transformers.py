@@ -38,6 +38,22 @@ def plain_model(*, dim: int, depth: int, tied: bool) -> TransformerSpec:
     )
 
 
+def plain_gqa(**changes: Any) -> GQASpec:
+    """Four heads of fused attention over every earlier token, but for `changes`."""
+    fields: dict[str, Any] = {
+        "heads": 4,
+        "kv_heads": 2,
+        "head_dim": None,
+        "qk_norm": "none",
+        "qk_norm_eps": None,
+        "soft_cap": None,
+        "sinks": False,
+        "window": None,
+        "kernel": "sdpa",
+    }
+    return GQASpec(**{**fields, **changes})
+
+
 def near(ours: Tensor | None, theirs: Tensor | None) -> None:
     assert ours is not None and theirs is not None
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -81,10 +97,10 @@ def test_llama(kv_heads: int):
     transformers = pytest.importorskip("transformers")
     architecture = Architecture(
         model=plain_model(dim=DIM, depth=2, tied=False),
-        attention=GQASpec(heads=4, kv_heads=kv_heads, head_dim=None, kernel="sdpa"),
+        attention=plain_gqa(kv_heads=kv_heads),
         ffn=SwiGLUSpec(hidden=48),
         norm=RMSNormSpec(eps=1e-5, placement="pre", final=True),
-        position=RopeSpec(theta=500.0, interleaved=False),
+        position=RopeSpec(theta=500.0, interleaved=False, nope_every=None),
         init=TruncatedNormalSpec(gain=1.0, cut=3.0),
     )
     model = architecture.resolve(vocab=VOCAB, context=CONTEXT).build(vocab=VOCAB, context=CONTEXT, seed=1)
@@ -128,7 +144,7 @@ def test_deepseek_v3_attention(q_rank: int | None, interleaved: bool):
         v_head_dim=10,
         kernel="sdpa",
     )
-    position = RopeSpec(theta=500.0, interleaved=interleaved).build(GEOMETRY)
+    position = RopeSpec(theta=500.0, interleaved=interleaved, nope_every=None).build(GEOMETRY)
     mla = spec.resolve(GEOMETRY).build(GEOMETRY, position=position)
     config = DeepseekV3Config(
         hidden_size=DIM,
@@ -170,8 +186,11 @@ def test_mixtral_block():
         expert=SwiGLUSpec(hidden=24),
         router="softmax",
         renormalize=None,
-        balance_coef=0.01,
-        z_coef=0.001,
+        gamma=None,
+        routed_scaling=None,
+        noise=None,
+        balance_coef=None,
+        z_coef=None,
         kernel="grouped",
     )
     moe = spec.resolve(GEOMETRY).build(GEOMETRY)
@@ -199,12 +218,12 @@ def test_mixtral_balance_loss():
     pytest.importorskip("transformers")
     from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-    from nanochat.ffn.moe import load_per_sequence, switch_balance
+    from nanochat.ffn.balance import balance_loss, load_per_sequence
 
     logits = torch.randn(1, CONTEXT, 6, generator=torch.Generator().manual_seed(1))
     probabilities = logits.softmax(-1)
     load = load_per_sequence(probabilities.topk(2, dim=-1).indices, experts=6)
-    ours = switch_balance(load, probabilities.mean(dim=1))
+    ours = balance_loss(load, probabilities.mean(dim=1))
     near(2 * ours[0], load_balancing_loss_func((logits[0],), num_experts=6, top_k=2))
 
 

@@ -1,0 +1,26 @@
+"""Warm-up, stable, decay: constant, then down by 1 - √ over the last steps (Hägele et al., 2405.18392, section 3).
+
+The constant part is the same whatever the length of the run, so that runs of several lengths can share it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nanochat.core.spec import Share
+from nanochat.lr.base import LRSpec
+
+
+class WSDSpec(LRSpec):
+    """decay: share of what follows the warm-up in which the rate falls · floor: what it falls to, as a share of the
+    peak: at t of the decay it is floor + (1 - floor)·(1 - √t) of the peak.
+    """
+
+    decay: Annotated[float, Field(gt=0, le=1)]
+    floor: Share
+
+    def factor(self, progress: float) -> float:
+        into = max(0.0, progress - (1 - self.decay)) / self.decay
+        return self.floor + (1 - self.floor) * (1 - into**0.5)
