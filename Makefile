@@ -13,6 +13,8 @@ setup: .venv/.ready  ## create .venv with pinned dependencies
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# The reference for µP in tests; what it asks for besides (seaborn, torchvision) it does not need there.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps mup==1.0.0
 	@touch $@
 
 demo: setup  ## the main job: mla and gqa × moe and swiglu on real text, tuned, on two seeds

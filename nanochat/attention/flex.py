@@ -60,11 +60,11 @@ def compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
-def uncompiled(*tensors: Tensor, **rules: Any) -> Any:
+def uncompiled(q: Tensor, k: Tensor, v: Tensor, **rules: Any) -> Any:
     """`flex_attention` by plain matmuls, without its warning that it is."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
-        return flex_attention(*tensors, **rules)
+        return flex_attention(q, k, v, **rules)
 
 
 def modifier(*, soft_cap: float | None, bias: Tensor | None) -> Callable[..., Tensor] | None:

@@ -1,7 +1,7 @@
 """Grouped-query attention (Ainslie et al., 2305.13245): several query heads share one key and value head.
 
 kv_heads = heads is multi-head attention (`attention=mha`), kv_heads = 1 multi-query attention (`attention=mqa`,
-1911.02150); a window makes it local (`attention=local`).
+Shazeer, 1911.02150); a window makes it local (`attention=local`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class GQASpec(AttentionSpec):
         return found
 
     def check_device(self, device: str) -> None:
-        check_device(self.kernel, device)
+        check_device(self.kernel, device, capped=self.soft_cap is not None)
 
     def value_width(self, geometry: Geometry) -> int:
         _, kv_heads, head_dim = self.sizes

@@ -22,8 +22,9 @@ LACKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The kernels that cannot do something: bound the scores, add sinks, add the bias of a position scheme."""
 
-WIDTHS: Mapping[str, tuple[int, int]] = MappingProxyType({"flex": (16, 512), "flash": (1, flash.WIDEST)})
-"""Channels of a head that a kernel takes on CUDA, least and most."""
+LEAST_CHANNELS: Mapping[str, int] = MappingProxyType({"flex": 16})
+MOST_CHANNELS: Mapping[str, int] = MappingProxyType({"flash": flash.WIDEST})
+"""Of a head, where a kernel has such a limit on CUDA."""
 
 
 def unable(kernel: KernelName, feature: str, *, used: str) -> list[Problem]:
@@ -44,19 +45,28 @@ def check_kernel(kernel: KernelName, *, head_dim: int, window: int | None, soft_
     if kernel == "chunked" and window is None:
         rule = "goes by chunks of the window, and window is null"
         wrong.append(Problem(key="kernel", value=kernel, rule=rule, remedy="set window, or use sdpa"))
-    least, most = WIDTHS.get(kernel, (1, head_dim))
-    if not least <= head_dim <= most:
-        rule = f"takes heads of {least} to {most} channels, and head_dim={head_dim}"
-        wrong.append(Problem(key="kernel", value=kernel, rule=rule, remedy="use sdpa, or other heads"))
+    if head_dim < LEAST_CHANNELS.get(kernel, 1):
+        rule = f"takes heads of {LEAST_CHANNELS[kernel]} channels at least, and head_dim={head_dim}"
+        wrong.append(Problem(key="kernel", value=kernel, rule=rule, remedy="use sdpa, or wider heads"))
+    if head_dim > MOST_CHANNELS.get(kernel, head_dim):
+        rule = f"takes heads of {MOST_CHANNELS[kernel]} channels at most, and head_dim={head_dim}"
+        wrong.append(Problem(key="kernel", value=kernel, rule=rule, remedy="use sdpa, or narrower heads"))
     if wrong:
         raise SpecError(wrong)
 
 
-def check_device(kernel: KernelName, device: str) -> None:
-    """Raises `SpecError` on `kernel` where it cannot train on `device`, or its package is missing there."""
+def check_device(kernel: KernelName, device: str, *, capped: bool) -> None:
+    """Raises `SpecError` on `kernel` where it cannot train on `device`, or its package is missing there.
+
+    capped: whether there is a soft cap, which narrows what is proposed instead.
+    """
     if kernel in ("flex", "flash") and device == "cpu":
         rule = "trains on CUDA alone, and this run trains on a CPU"
-        raise spec_error("kernel", kernel, rule, "use sdpa, chunked where there is a window, or naive")
+        remedy = (
+            "use naive, which can bound the scores there" if capped else "use sdpa, chunked within a window, or naive"
+        )
+        raise spec_error("kernel", kernel, rule, remedy)
     if kernel == "flash" and not flash.installed():
         rule = "needs the package flash-attn, which is not installed"
-        raise spec_error("kernel", kernel, rule, "pip install 'nanochat[flash]' beside CUDA, or use sdpa or flex")
+        other = "flex" if capped else "sdpa or flex"
+        raise spec_error("kernel", kernel, rule, f"pip install 'nanochat[flash]' beside CUDA, or use {other}")

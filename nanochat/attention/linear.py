@@ -121,7 +121,8 @@ class Linear(Attention[Memory]):
         self.sizes = sizes = spec.sizes
         self.kernel = spec.kernel
         self.chunk = spec.chunk
-        self.scale = sizes.qk_dim**-geometry.head_power
+        # Not by geometry.head_power: of unit vectors, whose products do not grow with their width, under µP neither.
+        self.scale = sizes.qk_dim**-0.5
         qk_width, v_width = sizes.qk_heads * sizes.qk_dim, sizes.heads * sizes.v_dim
         self.widths = [qk_width, qk_width, v_width]
         self.q_proj = nn.Linear(dim, qk_width, bias=False)

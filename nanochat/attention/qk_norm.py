@@ -1,7 +1,7 @@
 """Norms of queries and keys, which bound the scores (Henry et al., 2010.04245; Dehghani et al., 2302.05442).
 
 none · head: RMSNorm of each head, one gain for all heads, before the rotation (Qwen3, 2505.09388) · vector: RMSNorm
-over all heads together, before the rotation (OLMo 2, 2501.00656, section 3.2) · plain: RMS of each head after the
+over all heads together, before the rotation (OLMo 2, 2501.00656) · plain: RMS of each head after the
 rotation, without a gain (karpathy's nanochat).
 """
 

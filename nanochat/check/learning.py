@@ -51,8 +51,7 @@ def learning_rate(subject: Subject) -> Result:
     for factor in FACTORS[1:] if not diverged else ():
         others[factor] = subject.attempt(factor=factor)
         if others[factor].learned:
-            # As many steps more at a lower rate go as far: only beyond that is the rate too low.
-            if factor <= max(FACTORS[1], subject.spec.steps / STEPS):
+            if factor <= allowance(subject, rates):
                 return passed(f"learns one batch at {factor:.0f} times the rate, or in as many more steps; {shape}")
             return failed(_low(rates, own, factor=factor, better=others[factor]), _raise(subject, rates, factor))
     for factor in (0.1, 0.01):
@@ -68,6 +67,13 @@ def learning_rate(subject: Subject) -> Result:
         f"{own.losses[0]:.2f} to {own.losses[-1]:.2f} nats in {own.steps} steps",
         "The rate is not the cause: look at gradients, the objective and the optimizer.",
     )
+
+
+def allowance(subject: Subject, rates: Rates) -> float:
+    """How many times higher a rate may be that learns one batch: as many steps more at a lower rate go as far. One
+    that neither warms up nor decays has no reason to be low, however long the run."""
+    longer = subject.spec.steps / STEPS if rates.warmup or rates.decay else 0.0
+    return max(FACTORS[1], longer)
 
 
 def schedule(subject: Subject) -> Rates:

@@ -30,7 +30,7 @@ class AdagradSpec(OptimizerSpec):
         return 1.0
 
     def build(self, model: nn.Module, *, width: float = 1.0) -> torch.optim.Adagrad:
-        """Torch's Adagrad with all tensors of a group in one call, its rate decaying by the schedule alone."""
+        """Torch's Adagrad, its rate decaying by the schedule alone."""
         groups = parameter_groups(model, optimizer=self, weight_decay=0.0, width=width)
         start = self.initial_accumulator / width**2
-        return torch.optim.Adagrad(groups, lr=0.0, initial_accumulator_value=start, eps=self.eps / width, foreach=True)
+        return torch.optim.Adagrad(groups, lr=0.0, initial_accumulator_value=start, eps=self.eps / width)

@@ -11,6 +11,7 @@ from nanochat.run.spec import RunSpec, Settings
 from nanochat.study.compare import Study
 from nanochat.task.base import TaskSpec
 
+
 class PlanSpec(TaskSpec):
     """Show size and cost of the run; with `-m`, of every arm of the study."""
 

@@ -228,8 +228,8 @@ def test_under_autocast_queries_keys_and_values_have_one_type(kernel: str):
             ["attention.kernel=flash", "attention.sinks=true"],
             "attention.kernel=flash: cannot do sinks=true; use sdpa, flex or naive",
         ),
-        (["attention.kernel=flex", "attention.head_dim=8"], "takes heads of 16 to 512 channels, and head_dim=8"),
-        (["attention.kernel=flash", "attention.head_dim=512"], "takes heads of 1 to 256 channels, and head_dim=512"),
+        (["attention.kernel=flex", "attention.head_dim=8"], "takes heads of 16 channels at least, and head_dim=8; use"),
+        (["attention.kernel=flash", "attention.head_dim=512"], "takes heads of 256 channels at most, and head_dim=512"),
         (["attention.qk_norm_eps=1e-5"], "attention.qk_norm_eps=1e-05: has no use where qk_norm=none; use null"),
         (["attention.qk_norm=heads"], "attention.qk_norm=heads"),
     ],
@@ -259,6 +259,9 @@ def test_kernels_for_gpus_are_refused_on_a_cpu(kernel: str):
         return
     with pytest.raises(SpecError, match=f"kernel={kernel}: trains on CUDA alone.*; use sdpa, chunked"):
         spec.check_device("cpu")
+    capped = options.architecture("attention.soft_cap=5", f"attention.kernel={kernel}").attention
+    with pytest.raises(SpecError, match="use naive, which can bound the scores there"):
+        capped.check_device("cpu")
 
 
 @pytest.mark.skipif(installed(), reason="flash-attn is installed")

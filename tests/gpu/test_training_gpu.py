@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.options import names
+from options import names
 from safetensors.torch import load_file
 from torch import Tensor
 

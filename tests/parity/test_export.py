@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import safetensors.torch
 import torch
-from contracts.options import VOCAB, architecture, names
+from options import VOCAB, architecture, names
 from test_transformers import randomize
 from torch import Tensor
 
@@ -167,6 +167,7 @@ def test_every_option_is_exported_exactly_or_refused(tmp_path, group: str, optio
         (["norm.placement=post"], "norm.placement=post: Llama norms what a branch reads"),
         (["norm.final=false"], "norm.final=false: Llama norms what the head reads; train with norm.final=true"),
         (["norm=layernorm"], "norm=layernorm: Llama has no such norm"),
+        (["position.nope_every=2"], "position.nope_every=2: Llama has no such thing"),
         (["position=none"], "position=none: Llama has no such position; train with position=rope"),
         (["model.soft_cap=30"], "model.soft_cap=30.0: Llama has no such thing; train with model.soft_cap=null"),
         (["model.residual_scalars=true"], "train with model.residual_scalars=false"),
