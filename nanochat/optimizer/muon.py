@@ -34,10 +34,10 @@ between about 0.7 and 1.2, and no further."""
 
 class MuonSpec(OptimizerSpec):
     """momentum: decay of the mean of gradients · nesterov: whether a step looks ahead by it · iterations: of Newton and
-    Schulz, the more the smaller the singular values that still get to one · adjust: what an update is multiplied by. original: √max(1, out/in);
-    match_rms: 0.2·√max(out, in), by which its elements are as large as AdamW's, rates of AdamW fit and so does their
-    decay (Liu et al., 2502.16982) · weight_decay: times the rate, of matrices and head · adam_factor: the rate of what
-    AdamW moves, as a multiple of the schedule's · beta1, beta2, eps: AdamW's.
+    Schulz, the more the smaller the singular values that still get to about one · adjust: what an update is multiplied
+    by. original: √max(1, out/in); match_rms: 0.2·√max(out, in), by which its elements are as large as AdamW's, rates
+    of AdamW fit and so does their decay (Liu et al., 2502.16982) · weight_decay: times the rate, of matrices and head ·
+    adam_factor: the rate of what AdamW moves, as a multiple of the schedule's · beta1, beta2, eps: AdamW's.
     """
 
     momentum: Beta
