@@ -1,12 +1,17 @@
-"""Every experiment that is shipped runs to its verdict, every arm of it, at a fraction of its size."""
+"""Every experiment that is shipped composes into a study, and each of its arms trains, at a fraction of its size."""
 
 from __future__ import annotations
 
-import csv
+import math
+from pathlib import Path
 
 import pytest
 
-from nanochat.core.compose import CONF
+from nanochat.core.compose import CONF, compose
+from nanochat.run.execute import execute
+from nanochat.run.spec import settings
+from nanochat.study.compare import open_study
+from nanochat.trainer.control import Silent
 
 NAMES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
@@ -24,23 +29,32 @@ SMOKE = (
     "eval.valid_bytes=500",
     "eval.test_bytes=500",
     "study.trials=1",
-    "study.slots=2",
-    "seed=1",
 )
+SYNTHETIC = ("data=synthetic", "data.count=200", "data.length=16", "data.vocabulary=50")
+CORPUS = {
+    "hn_titles": ("data.path=titles.txt", "tokenizer.vocab_size=300", "model.dim=256"),
+    "overfit_3k": (),
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_experiment_runs_at_smoke_scale(program, tmp_path, name: str):
+def test_an_experiment_runs_at_smoke_scale(program, tmp_path: Path, name: str):
     lines = [f"{'what a title may say '[i % 7 :]}{i} {i * i}" for i in range(400)]
     (tmp_path / "titles.txt").write_text("\n".join(lines))
-    corpus = ("data.path=titles.txt", "tokenizer.vocab_size=300") if name == "hn_titles" else ()
-    if not corpus and name != "overfit_3k":
-        corpus = ("data=synthetic", "data.count=200", "data.length=16", "data.vocabulary=50")
-    said = program(f"experiment={name}", *SMOKE, *corpus, "-m", base=())
+    words = [f"experiment={name}", *SMOKE, *CORPUS.get(name, SYNTHETIC)]
+    said = program(*words, "task=plan", "-m", base=())
     assert said.code == 0, said.err
-    rows = list(csv.DictReader((tmp_path / "multirun" / "studies" / name / "results.csv").open()))
-    assert {row["status"] for row in rows} == {"complete"}, [row["reason"] for row in rows]
-    plan = program(f"experiment={name}", *SMOKE, *corpus, "task=plan", "-m", base=())
-    assert plan.code == 0
-    arms = {row["arm"] for row in rows}
-    assert len(arms) >= 2 and all(arm in plan.out for arm in arms)
+
+    words += [f"paths.multirun={tmp_path}/multirun", f"paths.experiments={tmp_path}/experiments"]
+    config = compose(words)
+    study = open_study(config, words)
+    arms = study.definition.arms
+    assert len(arms) >= 2 and all(arm.name in said.out for arm in arms)
+    assert len(study.definition.seeds) >= 2
+    keys = set()
+    for arm in arms:
+        spec = study.runs.spec(arm, params=study.definition.first[arm.name], seed=study.definition.seeds[0])
+        result = execute(spec, settings=settings(config), control=Silent())
+        assert result["status"] == "complete" and math.isfinite(result["test"]["bpb"]), result["reason"]
+        keys.add(result["key"])
+    assert len(keys) == len(arms), "two arms are one and the same run"
