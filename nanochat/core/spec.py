@@ -11,7 +11,9 @@ import hashlib
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Mapping, Set
+from dataclasses import replace
 from typing import Annotated, Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -19,6 +21,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from nanochat.core.errors import Problem, SpecError, join_key, nearest
 
 TARGET = "_target_"
+UNION_MEMBER = re.compile(r"(literal|function-[a-z]+|constrained-[a-z]+)\b.*|(int|float|str|bool)$")
+"""Pydantic's name for one of the types that a field may have, which stands in the place of an error like a key."""
 
 
 def _whole(value: Any) -> Any:
@@ -172,9 +176,15 @@ def _construct(
     try:
         return cls.model_validate(fields)
     except ValidationError as error:
+        found: dict[str, Problem] = {}
         for item in error.errors():
-            if not (item["loc"] and item["loc"][0] in failed):
-                problems.extend(_problems(cls, item, at))
+            if item["loc"] and item["loc"][0] in failed:
+                continue
+            for problem in _problems(cls, item, at):
+                known = found.get(problem.key)  # what may be one of several types breaks a rule of each
+                rule = f"{known.rule} or {problem.rule.removeprefix('must be ')}" if known else problem.rule
+                found[problem.key] = replace(problem, rule=rule)
+        problems.extend(found.values())
         return None
 
 
@@ -183,6 +193,8 @@ def _problems(cls: type[Spec], error: Any, at: str) -> list[Problem]:
     cause = error.get("ctx", {}).get("error")
     key = at
     for part in error["loc"]:
+        if isinstance(part, str) and UNION_MEMBER.match(part):
+            continue
         key = f"{key}[{part}]" if isinstance(part, int) else join_key(key, str(part))
     if isinstance(cause, SpecError):
         return list(cause.under(key).problems)

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from nanochat.core.roles import Role
 from nanochat.core.spec import Positive
 from nanochat.optimizer.base import OptimizerSpec, parameter_groups
 
@@ -25,9 +26,8 @@ class AdagradSpec(OptimizerSpec):
     initial_accumulator: Annotated[float, Field(ge=0)]
     eps: Positive
 
-    @property
-    def state_per_parameter(self) -> float:
-        return 1.0
+    def state_per_parameter(self, role: Role) -> int:
+        return 1
 
     def build(self, model: nn.Module, *, width: float = 1.0) -> torch.optim.Adagrad:
         """Torch's Adagrad, its rate decaying by the schedule alone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from nanochat.core.roles import Role
 from nanochat.core.spec import Positive
 from nanochat.optimizer.base import Beta, OptimizerSpec, parameter_groups
 
@@ -21,9 +22,8 @@ class AdamSpec(OptimizerSpec):
     beta2: Beta
     eps: Positive
 
-    @property
-    def state_per_parameter(self) -> float:
-        return 2.0
+    def state_per_parameter(self, role: Role) -> int:
+        return 2
 
     def build(self, model: nn.Module, *, width: float = 1.0) -> torch.optim.Adam:
         """Adam in torch's fused kernel (one pass over each tensor, on CPU as on CUDA)."""

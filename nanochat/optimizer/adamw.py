@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from nanochat.core.roles import Role
 from nanochat.core.spec import Positive
 from nanochat.optimizer.base import Beta, OptimizerSpec, parameter_groups
 
@@ -20,9 +21,8 @@ class AdamWSpec(OptimizerSpec):
     eps: Positive
     weight_decay: Annotated[float, Field(ge=0)]
 
-    @property
-    def state_per_parameter(self) -> float:
-        return 2.0
+    def state_per_parameter(self, role: Role) -> int:
+        return 2
 
     def build(self, model: nn.Module, *, width: float = 1.0) -> torch.optim.AdamW:
         """AdamW in torch's fused kernel (one pass over each tensor, on CPU as on CUDA)."""

@@ -40,10 +40,9 @@ class OptimizerSpec(Spec):
         """
         return 1 / width if role in ("hidden", "residual") else 1.0
 
-    @property
     @abstractmethod
-    def state_per_parameter(self) -> float:
-        """Numbers that it keeps for every parameter of a matrix, in fp32, beside the parameter itself."""
+    def state_per_parameter(self, role: Role) -> int:
+        """Numbers that it keeps for every parameter of this role, in fp32, beside the parameter itself."""
 
 
 def parameter_groups(
@@ -51,6 +50,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """One group per role that the model has, in a fixed order: `params`, `role`, `weight_decay` (zero where nothing
     is to decay), `lr` 0 and `factor`, the rate's multiplier. Every trainable parameter is in exactly one.
+
+    Decay is multiplied by the rate; divided by its width factor here, it shrinks weights as fast at every width
+    (`mup`'s MuAdamW does so too).
     """
     role_of = roles(model)
     members: dict[Role, list[nn.Parameter]] = {
@@ -63,7 +65,7 @@ def parameter_groups(
         {
             "params": params,
             "role": role,
-            "weight_decay": weight_decay if role in DECAYED else 0.0,
+            "weight_decay": weight_decay / optimizer.width_factor(role, width) if role in DECAYED else 0.0,
             "lr": 0.0,
             "factor": optimizer.width_factor(role, width),
         }

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from nanochat.core.roles import Role
 from nanochat.optimizer.base import Beta, GroupOptimizer, OptimizerSpec, parameter_groups
 
 
@@ -28,9 +29,8 @@ class LionSpec(OptimizerSpec):
     beta2: Beta
     weight_decay: Annotated[float, Field(ge=0)]
 
-    @property
-    def state_per_parameter(self) -> float:
-        return 1.0
+    def state_per_parameter(self, role: Role) -> int:
+        return 1
 
     def build(self, model: nn.Module, *, width: float = 1.0) -> Lion:
         groups = parameter_groups(model, optimizer=self, weight_decay=self.weight_decay, width=width)

@@ -58,9 +58,8 @@ class MuonSpec(OptimizerSpec):
             return 1.0 if self.adjust == "original" else width**-0.5
         return super().width_factor(role, width)
 
-    @property
-    def state_per_parameter(self) -> float:
-        return 1.0
+    def state_per_parameter(self, role: Role) -> int:
+        return 1 if role in MATRICES else 2
 
     def build(self, model: nn.Module, *, width: float = 1.0) -> Muon:
         groups = parameter_groups(model, optimizer=self, weight_decay=self.weight_decay, width=width)

@@ -37,9 +37,8 @@ class SGDSpec(OptimizerSpec):
         """
         return 1.0 if role in ("hidden", "residual") else width
 
-    @property
-    def state_per_parameter(self) -> float:
-        return 1.0 if self.momentum else 0.0
+    def state_per_parameter(self, role: Role) -> int:
+        return 1 if self.momentum else 0
 
     def build(self, model: nn.Module, *, width: float = 1.0) -> torch.optim.SGD:
         """SGD in torch's fused kernel (one pass over each tensor, on CPU as on CUDA)."""

@@ -70,9 +70,7 @@ class Evaluation:
         """What the model as it is writes by itself, the likeliest token each time: degeneration shows here first."""
         start = torch.tensor([[self.corpus.tokenizer.bos]], device=self.module.device)
         generator = torch.Generator(self.module.device)
-        stream = generate(
-            self.module.model, start, tokens=tokens, temperature=0, top_k=None, generator=generator
-        )
+        stream = generate(self.module.model, start, tokens=tokens, temperature=0, top_k=None, generator=generator)
         return self.corpus.tokenizer.decode([int(token) for token in stream])
 
     def unigram_bits_per_byte(self) -> float:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nanochat.core.errors import MachineError
+from nanochat.core.roles import roles
+from nanochat.model.transformer import Transformer
+from nanochat.objective.base import Extra
 from nanochat.run.spec import RunSpec
 
 FP32 = 4
@@ -37,8 +41,12 @@ class Memory:
 
 def training_memory(run: RunSpec) -> Memory:
     """What training the resolved `run` holds at the end of a forward pass."""
-    weights = FP32 * run.training_cost.params
-    optimizer = round(weights * run.optimizer.state_per_parameter)
+    with FakeTensorMode(), torch.random.fork_rng(devices=[]):
+        trained = _assembled(run)
+        role_of = roles(trained)
+        sizes = {name: parameter.numel() for name, parameter in trained.named_parameters()}
+    weights = FP32 * sum(sizes.values())
+    optimizer = FP32 * sum(size * run.optimizer.state_per_parameter(role_of[name]) for name, size in sizes.items())
     return Memory(weights=weights, gradients=weights, optimizer=optimizer, activations=activation_bytes(run))
 
 
@@ -48,21 +56,33 @@ def activation_bytes(run: RunSpec) -> int | None:
     Traced as on a CPU: on a GPU, too, fused attention keeps queries, keys, values and outputs.
     """
     assert run.batch.micro is not None
-    vocab, context = run.tokenizer.ids, run.context
     try:
         with FakeTensorMode(), _GroupedMatmulShapes(), torch.random.fork_rng(devices=[]):
-            model = run.architecture.assemble(vocab=vocab, context=context)
-            extra = run.objective.assemble(run.architecture, vocab=vocab, context=context)
-            kept = _Kept(model.parameters() if extra is None else [*model.parameters(), *extra.parameters()])
-            tokens = torch.zeros(run.batch.micro, context + 1, dtype=torch.int64)
+            trained = _assembled(run).eval()  # what is drawn in training (dropout) is left out: it asks for the step
+            kept = _Kept(trained.parameters())
+            tokens = torch.zeros(run.batch.micro, run.context + 1, dtype=torch.int64)
             docs = tokens[:, :-1] if run.batch.isolate else None
             bf16 = run.trainer.precision == "bf16"
-            model.eval()  # what is drawn in training (dropout) asks for the step: its masks are left out
             with kept, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-                run.objective.measure(model, extra, tokens, docs=docs)
+                run.objective.measure(trained.model, trained.extra, tokens, docs=docs)
         return kept.bytes
     except (DataDependentOutputException, DynamicOutputShapeException, NotImplementedError, MachineError):
         return None
+
+
+class _Trained(nn.Module):
+    """The model and what the objective adds to it."""
+
+    def __init__(self, model: Transformer, extra: Extra | None) -> None:
+        super().__init__()
+        self.model = model
+        self.extra = extra
+
+
+def _assembled(run: RunSpec) -> _Trained:
+    vocab, context = run.tokenizer.ids, run.context
+    model = run.architecture.assemble(vocab=vocab, context=context)
+    return _Trained(model, run.objective.assemble(run.architecture, vocab=vocab, context=context))
 
 
 class _Kept(torch.autograd.graph.saved_tensors_hooks):

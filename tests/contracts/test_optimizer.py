@@ -397,7 +397,7 @@ def test_what_is_kept_for_a_matrix_is_what_the_spec_says_in_single_precision(nam
     train(model, optimizer, random_gradients(model))
     kept = [v for v in optimizer.state[model.out.weight].values() if isinstance(v, Tensor) and v.ndim]
     assert all(v.dtype == torch.float32 for v in kept)
-    assert sum(v.numel() for v in kept) == optimizer_spec(name).state_per_parameter * model.out.weight.numel()
+    assert sum(v.numel() for v in kept) == optimizer_spec(name).state_per_parameter("hidden") * model.out.weight.numel()
 
 
 # The factors of (embedding, hidden, residual, head, vector) at four times the width.
@@ -432,6 +432,7 @@ def test_gradients_that_shrink_with_the_width_move_as_far(name: str):
     train(model, optimizer.build(model), gradients)
     built = optimizer.build(wide, width=8.0)
     for group in built.param_groups:
+        group["weight_decay"] *= group["factor"]
         group["factor"] = 1.0
     train(wide, built, {key: [g / 8 for g in of] for key, of in gradients.items()})
     for p, other in zip(model.parameters(), wide.parameters(), strict=True):

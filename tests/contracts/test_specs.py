@@ -58,7 +58,7 @@ def test_sizes_are_what_their_names_say():
         ),
         (["attention.heads=5"], ["attention.heads=5: must divide dim=64; try 4 or 8"]),
         (["attention.heads=100"], ["attention.heads=100: must divide dim=64; try 64"]),
-        (["attention.kv_heads=some"], ["attention.kv_heads"]),
+        (["attention.kv_heads=some"], ["attention.kv_heads=some: must be a valid integer or 'heads'"]),
         (["attention.kernel=flush"], ["attention.kernel=flush", "'flash' or 'naive'"]),
         (["attention.head_dim=15"], ["attention.head_dim=15: must be a multiple of 2", "try 14 or 16"]),
         (["attention=mla", "attention.qk_rope_head_dim=5"], ["attention.qk_rope_head_dim=5", "try 4 or 6"]),

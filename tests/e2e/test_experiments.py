@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nanochat.core.compose import CONF, compose
 from nanochat.run.execute import execute
@@ -23,7 +24,7 @@ SMOKE = (
     "batch.tokens=128",
     "stop.tokens=null",
     "stop.steps=2",
-    "model.depth=4",
+    "model.depth=2",
     "model.dim=64",
     "eval.evaluations=1",
     "eval.valid_bytes=500",
@@ -33,6 +34,7 @@ SMOKE = (
 SYNTHETIC = ("data=synthetic", "data.count=200", "data.length=16", "data.vocabulary=50")
 CORPUS = {
     "hn_titles": ("data.path=titles.txt", "tokenizer.vocab_size=300", "model.dim=256"),
+    "linear_attention": (*SYNTHETIC, "model.depth=4"),
     "overfit_3k": (),
 }
 
@@ -41,13 +43,14 @@ CORPUS = {
 def test_an_experiment_runs_at_smoke_scale(program, tmp_path: Path, name: str):
     lines = [f"{'what a title may say '[i % 7 :]}{i} {i * i}" for i in range(400)]
     (tmp_path / "titles.txt").write_text("\n".join(lines))
+    brought = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     words = [f"experiment={name}", *SMOKE, *CORPUS.get(name, SYNTHETIC)]
     said = program(*words, "task=plan", "-m", base=())
     assert said.code == 0, said.err
 
     words += [f"paths.multirun={tmp_path}/multirun", f"paths.experiments={tmp_path}/experiments"]
     config = compose(words)
-    study = open_study(config, words)
+    study = open_study(config, [*(f"{key}={value}" for key, value in brought.items()), *words])
     arms = study.definition.arms
     assert len(arms) >= 2 and all(arm.name in said.out for arm in arms)
     assert len(study.definition.seeds) >= 2

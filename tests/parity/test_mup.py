@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nanochat.core.roles import roles
 from nanochat.model.transformer import Transformer
 from nanochat.optimizer.adamw import AdamWSpec
+from nanochat.optimizer.base import DECAYED
 
 mup = pytest.importorskip("mup")
 
@@ -94,16 +95,16 @@ def ours(dim: int) -> Transformer:
     )
 
 
-def our_adamw(model: Transformer, dim: int) -> torch.optim.Optimizer:
-    optimizer = AdamWSpec(beta1=0.9, beta2=0.95, eps=EPS, weight_decay=0.0).build(model, width=dim / BASE)
+def our_adamw(model: Transformer, dim: int, *, decay: float = 0.0) -> torch.optim.Optimizer:
+    optimizer = AdamWSpec(beta1=0.9, beta2=0.95, eps=EPS, weight_decay=decay).build(model, width=dim / BASE)
     for group in optimizer.param_groups:
         group["lr"] = RATE * group["factor"]
     return optimizer
 
 
-def their_adamw(model: Reference, dim: int) -> torch.optim.Optimizer:
+def their_adamw(model: Reference, dim: int, *, decay: float = 0.0) -> torch.optim.Optimizer:
     # `mup` leaves eps as it is: it has to be divided by hand (appendix B.3 of the paper).
-    return mup.MuAdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), eps=EPS * BASE / dim, weight_decay=0.0)
+    return mup.MuAdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), eps=EPS * BASE / dim, weight_decay=decay)
 
 
 def rates(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, float]:
@@ -133,6 +134,18 @@ def test_every_parameter_has_their_rate(dim):
     expected = rates(theirs, their_adamw(theirs, dim))
     assert len(set(expected.values())) == (1 if dim == BASE else 2)
     assert rates(mine, our_adamw(mine, dim)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dim", WIDTHS)
+def test_matrices_decay_as_fast_as_theirs(dim):
+    def shares(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        names = {id(p): name for name, p in model.named_parameters()}
+        return {names[id(p)]: g["lr"] * g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+
+    mine, theirs = ours(dim), reference(dim)
+    found, expected = shares(mine, our_adamw(mine, dim, decay=0.1)), shares(theirs, their_adamw(theirs, dim, decay=0.1))
+    matrices = {name for name, role in roles(mine).items() if role in DECAYED}
+    assert {name: found[name] for name in matrices} == pytest.approx({name: expected[name] for name in matrices})
 
 
 @pytest.mark.parametrize("dim", WIDTHS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import options
 import pytest
 import torch
 
@@ -35,16 +36,17 @@ def test_the_traced_forward_pass_keeps_what_a_real_one_keeps(overrides: tuple[st
     assert activation_bytes(spec) == kept.bytes
 
 
-def test_weights_gradients_and_state_are_those_of_the_optimizer(tmp_path: Path):
-    spec, _ = small(tmp_path, "objective=mtp")
+@pytest.mark.parametrize("optimizer", options.names("optimizer"))
+def test_weights_gradients_and_state_are_those_of_the_optimizer(optimizer: str, tmp_path: Path):
+    spec, _ = small(tmp_path, "objective=mtp", f"optimizer={optimizer}")
     module = build_module(spec)
-    optimizer = module.configure_optimizers()
+    made = module.configure_optimizers()
     for parameter in module.trained.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    made.step()
     memory = training_memory(spec)
     assert memory.weights == memory.gradients == sum(4 * p.numel() for p in module.trained.parameters())
-    moments = [v for state in optimizer.state.values() for k, v in state.items() if k != "step"]
+    moments = [v for state in made.state.values() for k, v in state.items() if k != "step" and v is not None]
     assert memory.optimizer == sum(4 * v.numel() for v in moments)
     assert memory.total == memory.weights + memory.gradients + memory.optimizer + (memory.activations or 0)
 
