@@ -64,11 +64,11 @@ class Experts(nn.Module):
         counts = torch.zeros(self.count, dtype=torch.int32, device=x.device)
         counts = counts.scatter_add_(0, expert, torch.ones_like(expert, dtype=torch.int32))
         ends = counts.cumsum(0, dtype=torch.int32)
-        rows = x[token]
+        rows = x.index_select(0, token)  # whose gradient is added up, not put: a tenth of the time
         inputs = [self._linear(name).grouped(rows, ends=ends, expert=expert) for name in self.inputs]
         channels = [self.get_parameter(name)[expert] for name in self.channels]
         out = self._linear(self.output).grouped(self.combine(*inputs, *channels), ends=ends, expert=expert)
-        out = out * weights.flatten()[order, None]
+        out = out * weights.flatten().index_select(0, order)[:, None]
         return torch.zeros_like(x).index_add(0, token, out.to(x.dtype))
 
     def loop(

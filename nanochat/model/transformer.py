@@ -179,7 +179,9 @@ class Transformer(nn.Module):
         """The logits, in fp32, that the head reads from a residual stream through `norm`."""
         x = norm(x)
         z = F.linear(x, self.embedding.weight) if self.head is None else self.head(x)
-        z = z.float() * self.logit_scale
+        z = z.float()
+        if self.logit_scale != 1:  # a pass over all logits, and one over their gradients
+            z = z * self.logit_scale
         return z if self.soft_cap is None else self.soft_cap * (z / self.soft_cap).tanh()
 
     def after_step(self) -> dict[str, Tensor]:

@@ -98,11 +98,16 @@ def naive(
     return turned.flatten(-2) if interleaved else torch.cat([turned[..., 0], turned[..., 1]], dim=-1)
 
 
+# (a, b) becomes (a·cos - b·sin, b·cos + a·sin): as x·cos + (b, a)·(-sin, sin), over whole heads at once. Half heads
+# are short rows of memory, and twice as slow on a CPU.
+
+
 def _turn_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    return torch.addcmul(x * torch.cat([cos, cos], -1), torch.cat([b, a], -1), torch.cat([-sin, sin], -1))
 
 
 def _turn_interleaved(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    signed = torch.stack([-sin, sin], -1).flatten(-2)
+    return torch.addcmul(x * cos.repeat_interleave(2, -1), swapped, signed)
