@@ -44,6 +44,9 @@ examples
   python run.py data=text data.path=book.txt model=micro stop.tokens=1e7
   python run.py task=sample task.prompt='def '   text from the trained model
   python run.py attention=mla task=plan          what it costs, before spending
+  python run.py task=cost attention=mla,gqa      models' costs, side by side
+  python run.py task=check attention=mla         sanity checks, in seconds
+  python run.py task=export                      the model, for transformers
 """
 
 
