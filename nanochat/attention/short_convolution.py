@@ -18,7 +18,7 @@ class ShortConvolution(nn.Module):
     The last tap multiplies the token itself. naive: by matmuls over explicit windows, the reference.
     """
 
-    roles: Mapping[str, Role] = {"weight": "vector"}
+    roles: Mapping[str, Role] = {"weight": "filter"}
 
     def __init__(self, channels: int, *, width: int, naive: bool) -> None:
         super().__init__()

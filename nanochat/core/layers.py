@@ -23,4 +23,5 @@ def check_pattern(pattern: Sequence[str], *, parts: Collection[str], depth: int)
     idle = sorted(set(parts) - used)
     if idle:
         rule = f"leaves part {alternatives(idle)} without any of the {depth} blocks"
-        raise spec_error("pattern", shown, rule, f"shorten it or raise model.depth; try [{', '.join(sorted(parts))}]")
+        remedy = f"try [{', '.join(sorted(parts))}]" if depth >= len(parts) else f"raise model.depth to {len(parts)}"
+        raise spec_error("pattern", shown, rule, remedy)

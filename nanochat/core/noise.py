@@ -23,19 +23,21 @@ class Noise(nn.Module):
 
     def uniform(self, *shape: int, batch: int, device: torch.device) -> Float[Tensor, "batch ..."]:
         """[batch, *shape] numbers in [0, 1), each sequence's from a generator of its own."""
-        assert self.keys is not None, "noise is drawn in training, after `key_noise`"
-        assert len(self.keys) == batch, (len(self.keys), batch)
-        rows = [
-            torch.rand(shape, generator=torch.Generator(device).manual_seed(key), device=device) for key in self.keys
-        ]
+        keys, self.keys = self.keys, None  # a second draw would be the first one again: one source for each place
+        assert keys is not None, "noise is drawn once in a forward pass of training, after `key_noise`"
+        assert len(keys) == batch, (len(keys), batch)
+        rows = [torch.rand(shape, generator=torch.Generator(device).manual_seed(key), device=device) for key in keys]
         return torch.stack(rows)
 
 
-def key_noise(model: nn.Module, *, seed: int, step: int, sequences: Sequence[int]) -> None:
-    """Tell every source of noise which sequences the next forward pass reads, and at which optimizer step."""
+def key_noise(model: nn.Module, *, seed: int, step: int, sequences: Sequence[int], at: str = "model") -> None:
+    """Tell every source of noise which sequences the next forward pass reads, and at which optimizer step.
+
+    at: the name of `model`, which places are named under.
+    """
     for place, module in model.named_modules():
         if isinstance(module, Noise):
-            module.keys = tuple(_key(f"noise:{seed}:{place}:{step}:{sequence}") for sequence in sequences)
+            module.keys = tuple(_key(f"noise:{seed}:{at}.{place}:{step}:{sequence}") for sequence in sequences)
 
 
 class Dropout(nn.Module):

@@ -7,9 +7,10 @@ from typing import Literal
 
 from torch import nn
 
-Role = Literal["embedding", "hidden", "residual", "head", "vector"]
+Role = Literal["embedding", "hidden", "residual", "head", "filter", "vector"]
 """embedding: rows looked up by token or position · hidden: a matrix inside a block · residual: a hidden matrix whose
-outputs are added to the residual stream · head: the matrix that makes logits · vector: gains, biases, scalars, and
+outputs are added to the residual stream · head: the matrix that makes logits · filter: taps of a
+depthwise convolution · vector: gains, biases, scalars, and
 whatever else multiplies channel by channel."""
 
 

@@ -26,6 +26,9 @@ class Aux(NamedTuple):
 class FFNSpec(Spec):
     """Describes an FFN."""
 
+    def check_compile(self, precision: str) -> None:
+        """Raises `SpecError` where torch.compile cannot trace it in `precision` (fp32 or bf16)."""
+
     @abstractmethod
     def resolve(self, geometry: Geometry) -> Self:
         """The same Spec with every null filled; raises `SpecError` for what does not fit `geometry`."""

@@ -32,6 +32,13 @@ class HybridSpec(FFNSpec):
             raise SpecError(problems)
         return self.replace(parts=parts)
 
+    def check_compile(self, precision: str) -> None:
+        for name, part in self.parts.items():
+            try:
+                part.check_compile(precision)
+            except SpecError as error:
+                raise error.under(f"parts.{name}") from None
+
     def cost(self, geometry: Geometry) -> Cost:
         """That of the part which the pattern gives to block `layer`."""
         return self._part(geometry).cost(geometry)

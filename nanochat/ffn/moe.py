@@ -103,6 +103,11 @@ class MoESpec(FFNSpec):
             raise SpecError(problems)
         return filled
 
+    def check_compile(self, precision: str) -> None:
+        if self.kernel == "grouped" and precision == "fp32":
+            rule = "cannot be traced by torch.compile in fp32"
+            raise spec_error("kernel", self.kernel, rule, "use trainer.compile=false, or bf16 on a GPU")
+
     def cost(self, geometry: Geometry) -> Cost:
         """Parameters: router experts·dim + (experts + shared)·one expert's; active: router + (top_k + shared)·one
         expert's; 6 FLOPs a token for each active weight that multiplies."""

@@ -51,12 +51,22 @@ class InitSpec(Spec):
             for name, parameter in model.named_parameters():
                 if role_of[name] != "vector" and not parameter.is_meta:
                     values = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
-                    self.draw(values, role=role_of[name], depth=depth, generator=generator_of(seed, name))
+                    if role_of[name] == "filter":
+                        draw_filter(values, generator=generator_of(seed, name))
+                    else:
+                        self.draw(values, role=role_of[name], depth=depth, generator=generator_of(seed, name))
                     parameter.copy_(values)
 
     @abstractmethod
     def draw(self, values: Tensor, *, role: Role, depth: int, generator: torch.Generator) -> None:
         """Fill one weight in place, `[..., out, in]`, on the CPU in fp32, from `generator`."""
+
+
+def draw_filter(values: Tensor, *, generator: torch.Generator) -> None:
+    """The taps of a depthwise convolution, `[channels, taps]`: uniform within ±1/√taps, as torch begins convolutions,
+    whatever the option for matrices."""
+    bound = values.shape[-1] ** -0.5
+    torch.nn.init.uniform_(values, -bound, bound, generator=generator)
 
 
 def generator_of(seed: int, name: str) -> torch.Generator:

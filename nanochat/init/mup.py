@@ -30,7 +30,9 @@ from nanochat.init.truncated_normal import TruncatedNormalSpec, truncated_normal
 class MuPSpec(TruncatedNormalSpec):
     """base_dim: the width at which the rates were tuned.
 
-    What lies between matrices of a block must grow with dim, as the widths inside attention and FFN do by their nulls.
+    What lies between matrices of a block must grow with dim, as the widths inside attention and FFN do by their nulls
+    (beyond dim 256 by the number of heads). Matrices that do not grow learn slower than they should, their rate being
+    divided like the others': those that compress blocks in attention=nsa are such.
     """
 
     base_dim: Count

@@ -17,8 +17,8 @@ class FactorsSpec(Spec):
     vector: Positive
 
     def of(self, role: Role) -> float:
-        """The factor of a role: a residual projection is a hidden matrix."""
-        return getattr(self, "hidden" if role == "residual" else role)
+        """The factor of a role: a residual projection is a hidden matrix, a filter a row of vectors."""
+        return getattr(self, {"residual": "hidden", "filter": "vector"}.get(role, role))
 
 
 class LRSpec(Spec):

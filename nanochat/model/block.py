@@ -22,7 +22,8 @@ class Block(nn.Module):
         self.attention = attention
         self.ffn_norms = Norms(norm, dim=dim)
         self.ffn = ffn
-        self.dropout = Dropout(dropout)
+        self.attention_dropout = Dropout(dropout)
+        self.ffn_dropout = Dropout(dropout)
 
     def forward(
         self,
@@ -38,9 +39,9 @@ class Block(nn.Module):
         """
         more = {} if values is None else {"values": values}
         y, kept = self.attention(self.attention_norms.before(x), state=state, docs=docs, **more)
-        x = self.attention_norms.after(x, self.dropout(y))
+        x = self.attention_norms.after(x, self.attention_dropout(y))
         y, aux = self.ffn(self.ffn_norms.before(x))
-        return self.ffn_norms.after(x, self.dropout(y)), kept, aux
+        return self.ffn_norms.after(x, self.ffn_dropout(y)), kept, aux
 
 
 class Norms(nn.Module):

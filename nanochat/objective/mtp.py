@@ -24,6 +24,9 @@ from nanochat.model.transformer import Transformer, combine
 from nanochat.objective.base import Extra, Loss
 from nanochat.objective.next_token import NextTokenSpec
 
+IGNORED = -100
+"""The target that cross-entropy leaves out."""
+
 
 class MTPSpec(NextTokenSpec):
     """ahead: further tokens to predict, each by a module of its own · weight: λ, of their mean loss."""
@@ -62,7 +65,10 @@ class MTPSpec(NextTokenSpec):
         *,
         docs: Int[Tensor, "batch time"] | None,
     ) -> Loss:
-        """Main nats + weight·(mean over the modules of their nats), each summed over the tokens that it predicts."""
+        """Main nats + weight·(mean over the modules of their nats), each summed over the tokens that it predicts.
+
+        With `docs`, module k predicts for the positions whose token k further on is of their own document.
+        """
         assert isinstance(extra, MTP)
         output = model(tokens[:, :-1], docs=docs)
         main = self.nats(output.logits, self.targets(tokens))
@@ -73,7 +79,10 @@ class MTPSpec(NextTokenSpec):
             seen = None if docs is None else docs[:, :left]
             stream, aux = module(stream[:, :left], model.embedding(tokens[:, k : k + left]), docs=seen)
             logits = model.logits(stream, norm=module.norm)
-            further.append(self.nats(logits, tokens[:, k + 1 :]))
+            wanted = tokens[:, k + 1 :]
+            if docs is not None:  # a position that was shown a token of the next document has nothing to predict
+                wanted = wanted.masked_fill(docs[:, :left] != docs[:, k : k + left], IGNORED)
+            further.append(self.nats(logits, wanted))
             auxes.append(aux)
         mean = torch.stack(further).mean()
         aux = combine(auxes)

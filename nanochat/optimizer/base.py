@@ -56,7 +56,7 @@ def parameter_groups(
     """
     role_of = roles(model)
     members: dict[Role, list[nn.Parameter]] = {
-        role: [] for role in ("embedding", "hidden", "residual", "head", "vector")
+        role: [] for role in ("embedding", "hidden", "residual", "head", "filter", "vector")
     }
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

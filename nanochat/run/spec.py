@@ -138,6 +138,8 @@ class RunSpec(Spec):
         batch = _part("batch", self.batch.resolve, context=self.context, micro_tokens=trainer.micro_tokens)
         architecture = self.architecture.resolve(vocab=self.tokenizer.ids, context=self.context)
         _part("attention", architecture.attention.check_device, device=trainer.device)
+        if trainer.compile:
+            _part("ffn", architecture.ffn.check_compile, precision=trainer.precision)
         _part("objective", self.objective.check, context=self.context)
         return self.replace(
             trainer=trainer,

@@ -96,7 +96,10 @@ class LanguageModel(lightning.LightningModule):
         metrics: dict[str, Tensor] = {}
         first = self.global_step * sequences
         for tokens, docs in zip(batch.tokens.split(self.micro), batch.docs.split(self.micro), strict=True):
-            key_noise(self.trained, seed=self.seed, step=self.global_step, sequences=range(first, first + len(tokens)))
+            numbers = range(first, first + len(tokens))
+            key_noise(self.model, seed=self.seed, step=self.global_step, sequences=numbers)
+            if self.extra is not None:
+                key_noise(self.extra, seed=self.seed, step=self.global_step, sequences=numbers, at="objective")
             first += len(tokens)
             part = self.objective.measure(self.model, self.extra, tokens, docs=docs[:, :-1] if self.isolate else None)
             loss = part.minimised / count

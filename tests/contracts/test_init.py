@@ -208,3 +208,12 @@ def test_every_option_but_mup_keeps_the_standard_parametrisation():
     for name in set(NAMES) - {"mup"}:
         spec = load(options.config(f"init={name}"), Architecture).init
         assert spec.parametrization(512) == Parametrization(width=1.0, head_power=0.5), name
+
+
+def test_filters_too_depend_on_nothing_but_seed_name_and_shape():
+    """A convolution's taps, whatever is built before it; and on every init option alike."""
+    name = "blocks.1.attention.conv.weight"
+    words = [("ffn=swiglu",), ("ffn=mlp",), ("ffn=moe", "model.depth=3", "model.dim=64"), ("init=gpt2",)]
+    found = [dict(build("attention=linear", *w).named_parameters())[name] for w in words]
+    assert all(torch.equal(found[0], other) for other in found[1:])
+    assert found[0].abs().max() <= found[0].shape[-1] ** -0.5 and found[0].std() > 0

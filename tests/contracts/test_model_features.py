@@ -102,9 +102,22 @@ def test_noise_depends_on_seed_step_sequence_and_place_alone():
     for other in (logits(slice(0, 4), seed=2), logits(slice(0, 4), step=8)):
         assert not torch.allclose(other, whole, atol=1e-3)
     sources = [module for module in model.modules() if isinstance(module, Noise)]
+    key_noise(model, seed=1, step=7, sequences=range(4))
     drawn = [source.uniform(50, batch=4, device=torch.device("cpu")) for source in sources]
     rows = torch.cat(drawn)
-    assert len(sources) == 3 and len(rows.unique(dim=0)) == len(rows)
+    assert len(sources) == 5 and len(rows.unique(dim=0)) == len(rows)
+    with pytest.raises(AssertionError, match="drawn once"):
+        sources[0].uniform(50, batch=4, device=torch.device("cpu"))
+
+
+def test_the_branches_of_a_block_lose_different_channels():
+    """One after the other, two masks of ½ leave both, one or none of a channel's two additions."""
+    model, x = noisy(0.5).train(), torch.zeros(1, CONTEXT, 64)
+    block = model.blocks[0]
+    key_noise(block, seed=1, step=0, sequences=[0])
+    block.attention.forward = lambda *_, **__: (torch.ones_like(x), None)
+    block.ffn.forward = lambda _: (torch.ones_like(x), None)
+    assert block(x)[0].unique().tolist() == [0.0, 2.0, 4.0]
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,24 @@ def test_the_chain_is_its_definition(overrides):
     )
 
 
+def test_a_document_is_not_asked_to_predict_the_next_one():
+    """Packed or by themselves, the chain's nats of two documents add up to the same."""
+    spec, _, model, extra = mtp(2)
+    tokens = random_tokens(batch=1, time=20)
+    docs = torch.tensor([[0] * 8 + [1] * 11])
+
+    def chain(tokens: torch.Tensor, docs: torch.Tensor) -> float:
+        found = spec.measure(model, extra, tokens, docs=docs)
+        return (found.minimised - found.next_token).item()
+
+    # By itself the first document ends with what the second one begins with, which its last position does predict.
+    parts = chain(tokens[:, :9], docs[:, :8]) + chain(tokens[:, 8:], docs[:, 8:])
+    assert chain(tokens, docs) == pytest.approx(parts, abs=2e-3)
+    other = tokens.clone()
+    other[:, 9:] = (other[:, 9:] + 1) % options.VOCAB
+    assert chain(tokens, docs) != pytest.approx(chain(other, docs), abs=1e-3)
+
+
 def test_the_chain_trains_with_the_model_and_costs_what_it_says():
     spec, architecture, model, extra = mtp()
     tokens = random_tokens(time=options.CONTEXT + 1)

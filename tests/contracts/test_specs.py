@@ -10,9 +10,11 @@ import options
 import pytest
 import torch
 
+from nanochat.core.compose import compose
 from nanochat.core.errors import SpecError
 from nanochat.core.spec import canonical_json, dump, load
 from nanochat.model.architecture import Architecture
+from nanochat.run.spec import run_spec
 
 GROUPS = [(group, name) for group in options.PARTS for name in options.names(group)]
 
@@ -32,11 +34,10 @@ def test_resolving_twice_changes_nothing(group: str, name: str, context: int):
     assert once.resolve(vocab=options.VOCAB, context=context) == once
 
 
-@pytest.mark.parametrize("attention", options.names("attention"))
-@pytest.mark.parametrize("ffn", options.names("ffn"))
+@pytest.mark.parametrize("part", [f"{group}={name}" for group in ("attention", "ffn") for name in options.names(group)])
 @pytest.mark.parametrize("model", options.names("model"))
-def test_defaults_fit_every_size(attention: str, ffn: str, model: str):
-    architecture = options.architecture(f"attention={attention}", f"ffn={ffn}", f"model={model}", context=256)
+def test_defaults_fit_every_size(part: str, model: str):
+    architecture = options.architecture(part, f"model={model}", context=256)
     assert architecture.cost(vocab=257, context=256).params > 0
 
 
@@ -183,3 +184,12 @@ def test_an_attention_refuses_a_position_hook_that_it_lacks(tmp_path: Path, monk
     data = {**options.config("attention=mla"), "position": {"_target_": "users_bias.BiasSpec"}}
     with pytest.raises(SpecError, match="attention=mla: does not support the hook 'bias'"):
         load(data, Architecture).resolve(vocab=options.VOCAB, context=options.CONTEXT)
+
+
+@pytest.mark.parametrize("ffn", [["ffn=moe"], ["ffn=hybrid"]], ids=" ".join)
+def test_a_mixture_is_not_compiled_in_fp32(ffn: list[str]):
+    """Torch's tracer refuses grouped matmuls in fp32: said before anything is spent, not in a traceback after."""
+    part = "ffn.kernel" if ffn == ["ffn=moe"] else "ffn.parts.b.kernel"
+    with pytest.raises(SpecError, match=rf"^{part}=grouped: cannot be traced by torch.compile in fp32; use trainer"):
+        run_spec(compose([*ffn, "trainer=cpu", "trainer.compile=true"])).resolve()
+    assert run_spec(compose(["trainer=cpu", "trainer.compile=true"])).resolve().trainer.compile

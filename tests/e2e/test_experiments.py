@@ -40,19 +40,17 @@ CORPUS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_experiment_runs_at_smoke_scale(program, tmp_path: Path, name: str):
+def test_an_experiment_runs_at_smoke_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.chdir(tmp_path)
     lines = [f"{'what a title may say '[i % 7 :]}{i} {i * i}" for i in range(400)]
     (tmp_path / "titles.txt").write_text("\n".join(lines))
     brought = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     words = [f"experiment={name}", *SMOKE, *CORPUS.get(name, SYNTHETIC)]
-    said = program(*words, "task=plan", "-m", base=())
-    assert said.code == 0, said.err
-
     words += [f"paths.multirun={tmp_path}/multirun", f"paths.experiments={tmp_path}/experiments"]
     config = compose(words)
     study = open_study(config, [*(f"{key}={value}" for key, value in brought.items()), *words])
     arms = study.definition.arms
-    assert len(arms) >= 2 and all(arm.name in said.out for arm in arms)
+    assert len(arms) >= 2
     assert len(study.definition.seeds) >= 2
     keys = set()
     for arm in arms:
