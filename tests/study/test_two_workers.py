@@ -36,8 +36,10 @@ def table(folder: Path) -> list[tuple[Any, ...]]:
 
 def test_workers_share_a_study_without_taking_each_others_trials(tmp_path: Path) -> None:
     drain(tmp_path / "alone")
-    with get_context("forkserver").Pool(WORKERS) as pool:
-        shares = pool.map(drain, [tmp_path / "shared"] * WORKERS, chunksize=1)
+    pool = get_context("forkserver").Pool(WORKERS)
+    shares = pool.map(drain, [tmp_path / "shared"] * WORKERS, chunksize=1)
+    pool.close()  # not terminated: the fork server may be a study's, whose children leave SIGTERM to their parent
+    pool.join()
     ids = [trial for share in shares for trial in share]
     assert len(ids) == len(set(ids))
     assert table(tmp_path / "shared") == table(tmp_path / "alone")
