@@ -91,7 +91,9 @@ def test_prefill_and_steps_equal_the_full_forward(overrides: tuple[str, ...], cu
             output = model(tokens[:, start:end], state=state)
             state = output.state
             parts.append(output.logits)
-        torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens).logits, rtol=1e-4, atol=1e-5)
+        # Outputs of linear attention of 3e-4 (q·k ≈ 0) are brought to one by its norm, and their rounding with them.
+        atol = 5e-5 if "attention=linear" in overrides else 1e-5
+        torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens).logits, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize("overrides", MODELS, ids=" ".join)
