@@ -12,7 +12,7 @@ import torch
 Work = Callable[[], Any]
 
 
-def compare(ours: Work, peer: Work, *, asked: float | None, repeats: int = 9, warmup: int = 2) -> dict[str, Any]:
+def compare(ours: Work, peer: Work, *, asked: float | None, repeats: int = 15, warmup: int = 2) -> dict[str, Any]:
     """How many times as fast as `peer` our work is: the median over turns of peer's seconds / our seconds, with the
     lowest and highest turn, and the median seconds of both. `asked`: the figure to reach.
     """

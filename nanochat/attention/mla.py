@@ -194,7 +194,7 @@ def expanded(
     # Zeros up to one width change no score and no sum; with unequal widths the fused kernels refuse, and torch
     # falls to plain matmuls: twice the time of this on a CPU.
     width = max(q.shape[-1], value)
-    q, k, v = (F.pad(part, (0, width - part.shape[-1])) for part in (q, k, v))
+    q, k, v = (part if part.shape[-1] == width else F.pad(part, (0, width - part.shape[-1])) for part in (q, k, v))
     if docs is None:
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=mla.scale)
     else:
