@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn, zeros
 
 from nanochat.attention.base import Attention, AttentionSpec
-from nanochat.attention.heads import divisors, resolve_heads
+from nanochat.attention.heads import resolve_heads, resolve_kv_heads
 from nanochat.attention.kernels import KERNELS, KernelName, check_device, check_kernel, unable
 from nanochat.attention.keyvalue import KeyValue, merge_heads, split_heads
 from nanochat.attention.qk_norm import QKNorm, build_norm, gain_width, normed, plain, resolve_eps
 from nanochat.attention.softmax import Scores
 from nanochat.attention.window import Recent, behind, kept, pairs, remember, resolve_window
-from nanochat.core.errors import Problem, alternatives, spec_error
+from nanochat.core.errors import Problem
 from nanochat.core.geometry import Cost, Geometry, attention_cost, dense_cost
 from nanochat.core.spec import Count, Positive, option_of
 from nanochat.position.base import Hook, Position, PositionSpec
@@ -49,14 +49,7 @@ class GQASpec(AttentionSpec):
 
     def resolve(self, geometry: Geometry) -> Self:
         heads = resolve_heads(self.heads, dim=geometry.dim, split=self.head_dim is None)
-        kv_heads = self.kv_heads
-        if kv_heads is None:
-            kv_heads = max(divisors(heads)[:-1], default=1)
-        if kv_heads == "heads":
-            kv_heads = heads
-        if heads % kv_heads:
-            remedy = f"try {alternatives(divisors(heads))}"
-            raise spec_error("kv_heads", kv_heads, f"must divide heads={heads}", remedy)
+        kv_heads = resolve_kv_heads(self.kv_heads, heads=heads)
         head_dim = self.head_dim or geometry.dim // heads
         window = resolve_window(self.window, context=geometry.context)
         check_kernel(self.kernel, head_dim=head_dim, window=window, soft_cap=self.soft_cap, sinks=self.sinks)

@@ -31,10 +31,10 @@ from torch import Tensor, nn
 
 from nanochat.attention.base import Attention, AttentionSpec
 from nanochat.attention.blocks import Blocks, Places, choose, derive, importance, problems
-from nanochat.attention.heads import divisors, resolve_heads
+from nanochat.attention.heads import resolve_heads, resolve_kv_heads
 from nanochat.attention.keyvalue import merge_heads, split_heads
 from nanochat.attention.masked import naive_attention
-from nanochat.core.errors import Problem, SpecError, alternatives
+from nanochat.core.errors import SpecError
 from nanochat.core.geometry import Cost, Geometry, attention_cost, dense_cost
 from nanochat.core.roles import Role
 from nanochat.core.spec import Count
@@ -65,11 +65,7 @@ class NSASpec(AttentionSpec):
 
     def resolve(self, geometry: Geometry) -> Self:
         heads = resolve_heads(self.heads, dim=geometry.dim, split=self.head_dim is None)
-        kv_heads = self.kv_heads
-        if kv_heads is None:
-            kv_heads = max(divisors(heads)[:-1], default=1)
-        if kv_heads == "heads":
-            kv_heads = heads
+        kv_heads = resolve_kv_heads(self.kv_heads, heads=heads)
         blocks = derive(
             compress_block=self.compress_block,
             compress_stride=self.compress_stride,
@@ -79,9 +75,6 @@ class NSASpec(AttentionSpec):
             context=geometry.context,
         )
         wrong = problems(blocks, context=geometry.context)
-        if heads % kv_heads:
-            remedy = f"try {alternatives(divisors(heads))}"
-            wrong.append(Problem(key="kv_heads", value=kv_heads, rule=f"must divide heads={heads}", remedy=remedy))
         if wrong:
             raise SpecError(wrong)
         head_dim = self.head_dim or geometry.dim // heads
