@@ -5,23 +5,41 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nanochat.core.compose import Choice, Interval, Override, Values, groups, parse_overrides
 from nanochat.core.errors import SpecError, alternatives, join_key, spec_error
+from nanochat.study.combine import Choices, excluded, zip_choices
 
 # The name of the Optuna study that holds the confirming runs, beside one for each arm.
 CONFIRMING = "seeds"
 
 # Sections that say how a study is carried out; overriding them changes no run.
-OUTSIDE = frozenset({"study", "task", "paths", "logger", "code", "checkpoint", "samples", "hydra"})
+OUTSIDE = frozenset(
+    {"study", "sampler", "pruner", "task", "paths", "logger", "code", "checkpoint", "samples", "devices", "hydra"}
+)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing to search: the key as typed (`lr.peak`, `+ffn@ffn.expert`) and where its values come from."""
+    """One thing to search: the key as typed (`lr.peak`, `+ffn@ffn.expert`) and where its values come from.
+
+    when: the axis exists only where another one, by key, took one of these values; none: it always does.
+    """
 
     key: str
     domain: Interval | Choice
+    when: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def active(self, params: Mapping[str, Any]) -> bool:
+        """Whether the axis exists beside these values of the others."""
+        return all(params.get(key) in values for key, values in self.when)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies on the axis."""
+        if isinstance(self.domain, Choice):
+            return value in self.domain.texts
+        return not isinstance(value, str) and self.domain.low <= value <= self.domain.high
 
 
 @dataclass(frozen=True)
@@ -49,11 +67,14 @@ def read_axes(
     space: Sequence[str],
     seed: int,
     tune_seed: int,
+    exclude: Sequence[Mapping[str, Any]] = (),
+    zipped: Sequence[Sequence[str]] = (),
 ) -> Axes:
     """Read a study's axes from its command line, its named arms and its default search space.
 
-    `seed` is the config's own, used where the command lists none. Raises `SpecError` for anything that would make
-    the study ambiguous or empty.
+    `seed` is the config's own, used where the command lists none · `exclude`: values by key of arms that are left
+    out · `zipped`: keys whose choices advance together. Raises `SpecError` for anything that would make the study
+    ambiguous or empty.
     """
     parsed = parse_overrides(overrides)
     _refuse_repeats(parsed)
@@ -64,7 +85,7 @@ def read_axes(
     if not (commas or search or listed or arms):
         typed = {_key(o) for o in fixed}
         search = [_axis(o) for o in parse_overrides(space) if _key(o) not in typed]
-    found = _arms(fixed, commas=commas, named=arms, search=search)
+    found = _without(_arms(fixed, commas=zip_choices(commas, zipped), named=arms, search=search), exclude)
     seeds = _seeds(listed, own=seed)
     if any(arm.axes for arm in found) and tune_seed in seeds:
         raise spec_error(
@@ -97,7 +118,7 @@ def decides_runs(text: str) -> bool:
 
 
 def _arms(
-    fixed: Sequence[Override], *, commas: Sequence[Override], named: Mapping[str, Sequence[str]], search: Sequence[Axis]
+    fixed: Sequence[Override], *, commas: Sequence[Choices], named: Mapping[str, Sequence[str]], search: Sequence[Axis]
 ) -> tuple[Arm, ...]:
     """The product of the comma choices and of the named arms, in the order typed."""
     grid = _grid(commas) or [("", ())]
@@ -110,6 +131,20 @@ def _arms(
     return tuple(arms)
 
 
+def _without(arms: Sequence[Arm], exclude: Sequence[Mapping[str, Any]]) -> tuple[Arm, ...]:
+    """The arms that no exclusion names. An exclusion that leaves nothing out, or nothing over, is a mistake."""
+    kept = list(arms)
+    for combination in exclude:
+        left_out = [arm for arm in arms if excluded(arm, combination)]
+        if not left_out:
+            remedy = "name keys and values of the arms, e.g. [{attention: mla, ffn: moe}]"
+            raise spec_error("study.exclude", dict(combination), "is a combination that no arm has", remedy)
+        kept = [arm for arm in kept if arm not in left_out]
+    if not kept:
+        raise spec_error("study.exclude", None, "leaves no arm")
+    return tuple(kept)
+
+
 def _arm(name: str, own: Sequence[Override], *, values: Sequence[str], search: Sequence[Axis]) -> Arm:
     """An arm from its own overrides and its values on the grid; what it sets itself is not searched in it."""
     fixed = merge((o.text for o in own if o.sweep is None), values)
@@ -119,20 +154,18 @@ def _arm(name: str, own: Sequence[Override], *, values: Sequence[str], search: S
     return Arm(name=name, overrides=tuple(fixed), axes=tuple(axes.values()))
 
 
-def _grid(commas: Sequence[Override]) -> list[tuple[str, tuple[str, ...]]]:
+def _grid(commas: Sequence[Choices]) -> list[tuple[str, tuple[str, ...]]]:
     """Name and override texts of each point of the product of `a,b` choices.
 
     Names are the values alone where that tells the arms apart (`mla, moe`), else `key=value`.
     """
     if not commas:
         return []
-    points = list(itertools.product(*(o.sweep.texts for o in commas if isinstance(o.sweep, Values))))
-    keys = [typed_key(o.text) for o in commas]
-    plain = [[text if "." not in key else _leaf(key, text) for key, text in zip(keys, p, strict=True)] for p in points]
-    whole = [[f"{key}={text}" for key, text in zip(keys, p, strict=True)] for p in points]
+    points = [tuple(itertools.chain(*parts)) for parts in itertools.product(*commas)]
+    plain = [[text if "." not in key else _leaf(key, text) for key, text in point] for point in points]
+    whole = [[f"{key}={text}" for key, text in point] for point in points]
     names = plain if len({tuple(words) for words in plain}) == len(points) else whole
-    overrides = [tuple(f"{key}={text}" for key, text in zip(keys, p, strict=True)) for p in points]
-    return [(_clean(", ".join(words)), texts) for words, texts in zip(names, overrides, strict=True)]
+    return [(_clean(", ".join(words)), tuple(texts)) for words, texts in zip(names, whole, strict=True)]
 
 
 def _leaf(key: str, text: str) -> str:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from nanochat.core.artifact import write_json, write_text
 from nanochat.core.errors import spec_error
 from nanochat.core.spec import Count, Int, Positive, Spec, load
+from nanochat.pruner.base import PrunerSpec
 from nanochat.run import child
 from nanochat.run.spec import Settings, settings
+from nanochat.sampler.base import SamplerSpec
 from nanochat.study import table
 from nanochat.study.axes import read_axes
+from nanochat.study.budget import Budget, check_flops
 from nanochat.study.definition import FILE, Definition, default_name, open_definition, plain
-from nanochat.study.journal import alone
+from nanochat.study.failures import Policy, PolicyText
+from nanochat.study.join import join, meet_code
 from nanochat.study.lease import Leases
+from nanochat.study.objectives import Objective, check_objectives, check_searches
 from nanochat.study.pool import PRELOAD, Pool, Target
 from nanochat.study.runs import Runs, default_slots, define
 from nanochat.study.store import Store
@@ -33,13 +38,30 @@ class CompareSpec(Spec):
     dir: str | None
     trials: Count
     extend: Annotated[Int, Field(ge=0)]
+    flops: Positive | None
+    hours: Positive | None
     seed: Int
     tune_seed: Int
     lag: Count
     space: tuple[str, ...]
     arms: dict[str, tuple[str, ...]]
+    exclude: tuple[dict[str, Any], ...]
+    zip: tuple[tuple[str, ...], ...]
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)]
     slots: Count | None
+    gpus: tuple[Int, ...] | None
+    per_gpu: Count | Literal["memory"]
+    workers: Count
+    on_failure: PolicyText
+    most_lost: Count
+    fail_fast: Count | None
+    storage: str | None
+    patience: Positive
     lease_seconds: Positive
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(trials=self.trials + self.extend, flops=self.flops, hours=self.hours)
 
 
 @dataclass(frozen=True)
@@ -79,22 +101,49 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
     where the study of that name is another one.
     """
     spec, how = load(config["study"], CompareSpec, at="study"), settings(config)
-    axes = read_axes(overrides, arms=spec.arms, space=spec.space, seed=config["seed"], tune_seed=spec.tune_seed)
+    sampler = load(config["sampler"], SamplerSpec, at="sampler")
+    pruner = load(config["pruner"], PrunerSpec, at="pruner")
+    check_objectives(spec.objectives, sampler=sampler, pruner=pruner)
+    if spec.storage is not None:
+        from nanochat.study.database import check_url
+
+        check_url(spec.storage)
+    axes = read_axes(
+        overrides,
+        arms=spec.arms,
+        space=spec.space,
+        seed=config["seed"],
+        tune_seed=spec.tune_seed,
+        exclude=spec.exclude,
+        zipped=spec.zip,
+    )
     wanted = define(
         axes,
-        command=overrides,
+        command=[text for text in overrides if not text.startswith("study.storage=")],  # may hold a password
         seed=spec.seed,
         tune_seed=spec.tune_seed,
         lag=spec.lag,
+        sampler=sampler,
+        pruner=pruner,
+        objectives=spec.objectives,
         slots=spec.slots,
         cache=how.paths.cache,
     )
     wanted = replace(wanted, name=_name(spec.name) or default_name(wanted))
-    folder = Path(spec.dir).expanduser().absolute() if spec.dir else how.paths.studies / wanted.name
+    folder = folder_of(spec, how, name=wanted.name)
     definition = open_definition(folder, wanted)
     runs = Runs(definition, axes.base, how)
     runs.check()
+    check_searches(definition.arms, sampler=sampler, trials=spec.budget.trials)
+    if spec.flops is not None:
+        first = {name: plan.flops for name, plan in runs.plans().items()}
+        check_flops(spec.budget, first, seeds=len(definition.seeds))
     return Study(definition, spec, how, runs, folder)
+
+
+def folder_of(spec: CompareSpec, how: Settings, *, name: str) -> Path:
+    """Where a study of that name lies."""
+    return Path(spec.dir).expanduser().absolute() if spec.dir else how.paths.studies / name
 
 
 def work_on(study: Study, *, target: Target = child.main, preload: Sequence[str] = PRELOAD) -> Outcome:
@@ -102,31 +151,63 @@ def work_on(study: Study, *, target: Target = child.main, preload: Sequence[str]
 
     `target` is what the process of a run calls.
     """
-    study = _begin(study)
     leases = Leases(study.folder / "workers", seconds=study.spec.lease_seconds)
     with leases.held():
-        store = Store(study.folder, study.definition, leases=leases)
-        store.grow(study.spec.trials + study.spec.extend)
+        study = _with(study, join(study.folder, study.definition, others=leases.others()))
+        store = open_store(study, leases=leases)
+        store.grow(study.spec.budget)
         again = store.done()
+        if not again:
+            study, store = _under_this_code(study, store, leases=leases)
         complete = again or _work(study, store, target=target, preload=preload)
-    found = table.rows(store.trials())
+        found = table.rows(store.trials())
     _write(study, found, complete=complete)
     return Outcome(study=study, rows=found, complete=complete, again=again)
 
 
-def _begin(study: Study) -> Study:
-    """The study as it is stored; stored first, if it is new. Of two that begin it at once the first one decides."""
-    with alone(study.folder):
-        definition = open_definition(study.folder, study.definition)
-        write_json(study.folder / FILE, plain(definition))
+def open_store(study: Study, *, leases: Leases) -> Store:
+    """The study's memory."""
+    return Store(
+        study.folder,
+        study.definition,
+        leases=leases,
+        plans=study.runs.plans(),
+        url=study.spec.storage,
+        flops=study.runs.flops,
+    )
+
+
+def _with(study: Study, definition: Definition) -> Study:
     return replace(study, definition=definition, runs=replace(study.runs, definition=definition))
 
 
+def _under_this_code(study: Study, store: Store, *, leases: Leases) -> tuple[Study, Store]:
+    """The study as this code may go on with it: as it is, or in a new round."""
+    definition = meet_code(study.folder, study.definition, rule=study.settings.code, others=leases.others())
+    if definition == study.definition:
+        return study, store
+    study = _with(study, definition)
+    store = open_store(study, leases=leases)
+    store.grow(study.spec.budget)
+    return study, store
+
+
 def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> bool:
+    spec = study.spec
     pool = Pool(target, slots=study.slots, threads=study.definition.threads, preload=preload)
     try:
         with Watch(study.definition.name, study.slots) as watch:
-            return Worker(store, runs=study.runs, pool=pool, watch=watch).work()
+            worker = Worker(
+                store,
+                runs=study.runs,
+                pool=pool,
+                watch=watch,
+                policy=Policy.parse(spec.on_failure),
+                most_lost=spec.most_lost,
+                fail_fast=spec.fail_fast,
+                patience=spec.patience,
+            )
+            return worker.work()
     finally:
         pool.close()
 

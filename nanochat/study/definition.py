@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from nanochat.core.artifact import read_json
 from nanochat.core.compose import Choice, Interval
-from nanochat.core.errors import Problem, SpecError
+from nanochat.core.errors import Problem, SpecError, spec_error
 from nanochat.core.spec import hash_of
 from nanochat.study.axes import Arm, Axis, merge
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "study.json"
 
 
@@ -26,7 +26,9 @@ class Definition:
     runs: for each arm its run before tuning, as plain data with its nulls (what the overrides of command and arm
     came to: an edited YAML file shows here) · first: for each arm the values that trial 0 begins with · seeds: of
     the confirming runs · tune_seed: the reserved one · seed: of the suggestions · lag: suggestion n sees the
-    results of trials up to n - lag · device, threads: what a null in `runs` meant on the machine that began.
+    results of trials up to n - lag · sampler, pruner: as plain data · objectives: what is minimised, the first one
+    decides · device, threads: what a null in `runs` meant on the machine that began · round: how many times all of
+    it was begun anew, because the code had changed.
     """
 
     name: str
@@ -38,8 +40,12 @@ class Definition:
     tune_seed: int
     seed: int
     lag: int
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    objectives: tuple[str, ...]
     device: Literal["cpu", "cuda"]
     threads: int
+    round: int = 0
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
@@ -57,9 +63,21 @@ class Definition:
         return {**config, "trainer": trainer}
 
     def identity(self) -> dict[str, Any]:
-        """What two commands must have in common to be one study: all but name, typed words and machine."""
-        outside = ("name", "command", "device", "threads")
-        return {key: value for key, value in plain(self).items() if key not in outside}
+        """What two commands must have in common to be one study: all but name, typed words, machine and search."""
+        data = plain(self)
+        arms = [{"name": arm["name"], "overrides": arm["overrides"]} for arm in data["arms"]]
+        return {key: data[key] for key in ("schema", "runs", "seeds", "tune_seed", "objectives")} | {"arms": arms}
+
+    def search(self, arm: Arm) -> dict[str, Any]:
+        """How an arm is tuned. Where that changes, a new search begins, and takes over the old trials that fit."""
+        data = plain(self)
+        axes = next(item["axes"] for item in data["arms"] if item["name"] == arm.name)
+        how = {key: data[key] for key in ("seed", "lag", "sampler", "pruner")}
+        return {"axes": axes, "first": dict(self.first[arm.name]), **how}
+
+    def searches(self) -> dict[str, Any]:
+        """`search` of every arm that has something to tune, by name."""
+        return {arm.name: self.search(arm) for arm in self.arms if arm.axes}
 
 
 def override_texts(params: Mapping[str, Any]) -> list[str]:
@@ -70,39 +88,50 @@ def override_texts(params: Mapping[str, Any]) -> list[str]:
 def default_name(definition: Definition) -> str:
     """Readable, and different for different studies: `mla-gqa-1f3a9c`."""
     words = "-".join(re.sub(r"[^A-Za-z0-9.=]+", "-", arm.name).strip("-") for arm in definition.arms)
-    return f"{words[:40].strip('-')}-{hash_of(definition.identity(), length=6)}"
+    return f"{words[:40].strip('-')}-{hash_of([definition.identity(), definition.searches()], length=6)}"
 
 
 def open_definition(folder: Path, wanted: Definition) -> Definition:
     """The study stored in `folder`, or `wanted` where there is none yet.
 
-    Raises `SpecError` naming what differs where the stored one is another study.
+    A search that changed is taken over from `wanted`; what the first machine derived stays. Raises `SpecError`
+    naming what differs where the stored one is another study.
     """
     if not (folder / FILE).exists():
         return wanted
     stored = read_definition(folder)
     found = list(differences(stored.identity(), wanted.identity()))
     if not found:
-        return stored
+        if stored.searches() == wanted.searches():
+            return stored
+        return replace(wanted, name=stored.name, device=stored.device, threads=stored.threads, round=stored.round)
     head = Problem(
         key="study.name",
         value=stored.name,
         rule=f"is another study already, in {folder}",
         remedy="choose another study.name (or none), or repeat its own command",
     )
-    shown = [Problem(key=f"  {key}", rule=f"there {_short(a)}, here {_short(b)}") for key, a, b in found[:6]]
-    raise SpecError([head, *shown])
+    raise SpecError([head, *described(found)])
+
+
+def described(found: Sequence[tuple[str, Any, Any]]) -> list[Problem]:
+    """Differences as indented lines, the first of many."""
+    return [Problem(key=f"  {key}", rule=f"there {_short(a)}, here {_short(b)}") for key, a, b in found[:6]]
 
 
 def read_definition(folder: Path) -> Definition:
-    """The definition stored in a study's folder."""
+    """The definition stored in a study's folder. Raises `SpecError` where another version wrote it."""
     data = read_json(folder / FILE)
+    if data.get("schema") != SCHEMA:
+        rule = f"was written by another version (schema {data.get('schema')}, this one reads {SCHEMA})"
+        raise spec_error("", None, f"{folder / FILE}: {rule}", "choose another study.name; finished runs are reused")
     fields = {key: value for key, value in data.items() if key != "schema"}
     arms = tuple(
         Arm(arm["name"], tuple(arm["overrides"]), tuple(_axis_from(axis) for axis in arm["axes"]))
         for arm in data["arms"]
     )
-    return Definition(**{**fields, "command": tuple(data["command"]), "arms": arms, "seeds": tuple(data["seeds"])})
+    lists = {key: tuple(data[key]) for key in ("command", "seeds", "objectives")}
+    return Definition(**{**fields, **lists, "arms": arms})
 
 
 def plain(definition: Definition) -> dict[str, Any]:
@@ -118,6 +147,7 @@ def plain(definition: Definition) -> dict[str, Any]:
         "command": list(definition.command),
         "arms": arms,
         "seeds": list(definition.seeds),
+        "objectives": list(definition.objectives),
     }
 
 
@@ -134,15 +164,17 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
 
 
 def _axis_data(axis: Axis) -> dict[str, Any]:
-    if isinstance(axis.domain, Choice):
-        return {"key": axis.key, "choices": list(axis.domain.texts)}
-    return {"key": axis.key, **asdict(axis.domain)}
+    data = {"choices": list(axis.domain.texts)} if isinstance(axis.domain, Choice) else asdict(axis.domain)
+    when = {"when": {key: list(values) for key, values in axis.when}} if axis.when else {}
+    return {"key": axis.key, **data, **when}
 
 
 def _axis_from(data: Mapping[str, Any]) -> Axis:
     fields = dict(data)
     key = fields.pop("key")
-    return Axis(key, Choice(tuple(fields["choices"])) if "choices" in fields else Interval(**fields))
+    when = tuple((name, tuple(values)) for name, values in fields.pop("when", {}).items())
+    domain = Choice(tuple(fields["choices"])) if "choices" in fields else Interval(**fields)
+    return Axis(key, domain, when)
 
 
 def _short(value: Any, limit: int = 60) -> str:

@@ -21,7 +21,7 @@ class Journal:
         self.lock = _HeldLock(str(self.path))
 
     def open(self) -> JournalStorage:
-        """The storage, as it is in the file."""
+        """The storage, as it is in the file. Inside `exclusive()`, or where the file is there already."""
         return JournalStorage(JournalFileBackend(str(self.path), lock_obj=self.lock))
 
     @contextlib.contextmanager

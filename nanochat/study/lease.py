@@ -59,6 +59,11 @@ class Leases:
             return not dead
         return self._counting(owner)
 
+    def others(self) -> list[str]:
+        """All other workers that are alive, by name."""
+        found = sorted(path.stem for path in self.folder.glob("*.lock"))
+        return [owner for owner in found if owner != self.owner and self.alive(owner)]
+
     def _counting(self, owner: str) -> bool:
         """Whether the counter moved within the lease. The first sight of a counter begins a lease."""
         try:

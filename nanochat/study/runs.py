@@ -12,12 +12,18 @@ from nanochat.core.device import cores, resolve_device
 from nanochat.core.errors import Problem, SpecError
 from nanochat.core.provenance import origin
 from nanochat.core.spec import dump
+from nanochat.pruner.base import PrunerSpec
 from nanochat.run.execute import finished
 from nanochat.run.folder import RunFolder, identify
+from nanochat.run.reports import reports
 from nanochat.run.spec import RunSpec, Settings, run_spec
-from nanochat.study.axes import Arm, Axes, Axis, merge
+from nanochat.run.train import validation_steps
+from nanochat.sampler.base import SamplerSpec
+from nanochat.study.axes import Arm, Axes, merge
+from nanochat.study.conditions import active, lookup, probes, with_conditions
 from nanochat.study.definition import Definition
-from nanochat.study.store import Trial
+from nanochat.study.store import Plan
+from nanochat.study.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,45 @@ class Runs:
         """The resolved run of a trial. Raises `SpecError` for parameters that make none."""
         return self.spec(self.definition.arm(trial.arm), params=trial.params, seed=trial.seed)
 
-    def request(self, spec: RunSpec) -> dict[str, Any]:
+    def request(self, spec: RunSpec, trial: Trial) -> dict[str, Any]:
         """What the process of a run is given. Raises `SpecError` where its texts are not what they were."""
-        key = identify(spec, cache=self.settings.paths.cache)
-        return {"spec": dump(spec), "key": key, "settings": dump(self.settings), "source": origin()._asdict()}
+        about = {"study": self.definition.name, **{n: getattr(trial, n) for n in ("arm", "phase", "number", "seed")}}
+        return {
+            "spec": dump(spec),
+            "key": identify(spec, cache=self.settings.paths.cache),
+            "settings": dump(self.settings),
+            "source": origin()._asdict(),
+            "micro": trial.micro,
+            "about": about,
+        }
+
+    def reports(self, key: str) -> list[tuple[int, float]]:
+        """Tokens and bits per byte of each validation of a run that is there."""
+        return reports(self.folder(key))
+
+    def folder(self, key: str) -> RunFolder:
+        """Where a run lies."""
+        return RunFolder(self.settings.paths.runs / key)
+
+    def plans(self) -> dict[str, Plan]:
+        """What is known of each arm's runs beforehand."""
+        return {arm.name: self._plan(arm) for arm in self.definition.arms}
+
+    def flops(self, arm: Arm, params: Mapping[str, Any]) -> float:
+        """Training FLOPs of a run; those of the arm's first one for parameters that make none."""
+        try:
+            return _flops(self.spec(arm, params=params, seed=self.definition.tune_seed))
+        except SpecError:
+            return self._plan(arm).flops
+
+    def _plan(self, arm: Arm) -> Plan:
+        spec = self.spec(arm, params=self.definition.first[arm.name], seed=self.definition.seeds[0])
+        first = min(validation_steps(spec)) * spec.batch.tokens
+        return Plan(tokens=spec.tokens, first=first, flops=_flops(spec))
 
     def known(self, key: str) -> dict[str, Any] | None:
         """The result of a run that need not be run again. Raises `SpecError` if the code changed since."""
-        return finished(RunFolder(self.settings.paths.runs / key), settings=self.settings)
+        return finished(self.folder(key), settings=self.settings)
 
     def check(self) -> None:
         """Make one run of every arm, so that a mistake surfaces before anything is spent.
@@ -54,9 +91,9 @@ class Runs:
         problems: dict[str, Any] = {}
         for arm in self.definition.arms:
             try:
-                first = self.definition.first[arm.name]
-                spec = self.spec(arm, params=_probe(arm.axes, first=first), seed=self.definition.seeds[0])
-                identify(spec, cache=self.settings.paths.cache)
+                for params in probes(arm.axes, first=self.definition.first[arm.name]):
+                    spec = self.spec(arm, params=params, seed=self.definition.seeds[0])
+                    identify(spec, cache=self.settings.paths.cache)
                 self._check_choices(arm)
             except SpecError as error:
                 problems |= {str(problem): problem for problem in error.problems}
@@ -77,6 +114,9 @@ def define(
     seed: int,
     tune_seed: int,
     lag: int,
+    sampler: SamplerSpec,
+    pruner: PrunerSpec,
+    objectives: Sequence[str],
     slots: int | None,
     cache: Path,
 ) -> Definition:
@@ -85,18 +125,22 @@ def define(
     Raises `SpecError` with what is wrong in the config, before any run is made.
     """
     configs = {arm.name: _compose_arm(arm, axes) for arm in axes.arms}
+    arms = tuple(with_conditions(arm, base=axes.base) for arm in axes.arms)
     on_cpu = all(config["trainer"]["device"] == "cpu" for config in configs.values())
     device = "cpu" if on_cpu else resolve_device("auto")
     return Definition(
         name="",
         command=tuple(command),
-        arms=axes.arms,
+        arms=arms,
         runs={name: _described(config, cache=cache) for name, config in configs.items()},
-        first={arm.name: _first(arm, configs[arm.name], base=axes.base) for arm in axes.arms},
+        first={arm.name: _first(arm, configs[arm.name], base=axes.base) for arm in arms},
         seeds=axes.seeds,
         tune_seed=tune_seed,
         seed=seed,
         lag=lag,
+        sampler=dump(sampler),
+        pruner=dump(pruner),
+        objectives=tuple(objectives),
         device=device,
         threads=max(1, cores() // (slots or default_slots(device))),
     )
@@ -135,10 +179,10 @@ def _first(arm: Arm, config: Mapping[str, Any], *, base: Sequence[str]) -> dict[
             same = (t for t in axis.domain.texts if compose(merge(base, arm.overrides, [f"{axis.key}={t}"])) == config)
             value = next(same, None)
         else:
-            value = _inside(axis.domain, _lookup(config, axis.key))
+            value = _inside(axis.domain, lookup(config, axis.key))
         if value is not None:
             found[axis.key] = value
-    return found
+    return active(arm.axes, found)
 
 
 def _inside(interval: Interval, value: Any) -> float | int | None:
@@ -149,25 +193,5 @@ def _inside(interval: Interval, value: Any) -> float | int | None:
     return float(value)
 
 
-def _lookup(config: Mapping[str, Any], key: str) -> Any:
-    """The value under a dotted key, None where there is none."""
-    value: Any = config
-    for part in key.lstrip("+").split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _probe(axes: Sequence[Axis], *, first: Mapping[str, Any]) -> dict[str, Any]:
-    """A value on every axis, to see whether they make a run.
-
-    Real axes take one from the middle that is not whole by accident: `model.depth=interval(1, 4)` is a mistake.
-    """
-    values: dict[str, Any] = {}
-    for axis in axes:
-        domain = axis.domain
-        if isinstance(domain, Interval) and not domain.integer:
-            values[axis.key] = domain.low + 0.381966 * (domain.high - domain.low)
-        else:
-            low = domain.texts[0] if isinstance(domain, Choice) else int(domain.low)
-            values[axis.key] = first.get(axis.key, low)
-    return values
+def _flops(spec: RunSpec) -> float:
+    return spec.training_cost.flops * spec.tokens

@@ -1,254 +1,299 @@
-"""A study's memory: which trials there are, whose they are, how they ended. The only code that writes the journal.
+"""A study's memory: which trials there are, whose they are, how they ended. The only code that writes its storage.
 
-`journal.log` is Optuna's: one Optuna study for each arm that is tuned, one named `seeds` for the confirming runs.
-A trial comes into being when it is claimed, in one line of the journal with its parameters and its owner, so that
+The storage is Optuna's, a journal file or a database: one Optuna study for each arm that is tuned, one for the
+confirming runs. A trial comes into being when it is claimed, in one line with its parameters and its owner, so that
 no crash can leave half of one. Every write happens under the study's lock.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
-from nanochat.study.axes import CONFIRMING, Arm
+from nanochat.core.spec import load
+from nanochat.pruner.base import PrunerSpec
+from nanochat.sampler.base import SamplerSpec
+from nanochat.study.axes import Arm
+from nanochat.study.book import Book
+from nanochat.study.budget import Budget, flops_allow, hours_allow
 from nanochat.study.definition import Definition
-from nanochat.study.journal import Journal
+from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
-from nanochat.study.suggest import Past, distribution, quiet_optuna, suggest
+from nanochat.study.storage import Storage, backend, home
+from nanochat.study.suggest import Suggestions, distribution, quiet_optuna
+from nanochat.study.trial import Phase, Result, Trial, trial_of
 
-Result = Mapping[str, Any]
+SKIPPED = {"status": "skipped", "reason": "no tuning trial of this arm is complete"}
 
-# A child that dies without a result may have met with an accident; one that always does, has not.
-MOST_LOST = 3
-
-SKIPPED = {"status": "skipped", "reason": "every tuning trial of this arm failed"}
+# Ends that another attempt may not repeat.
+AGAIN = ("failed", "oom", "lost")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One use of a run. `number` counts within the phase: tuning trials of an arm, or its seeds in order.
+@dataclass(frozen=True)
+class Plan:
+    """What is known of an arm's runs beforehand: tokens, tokens at the first validation, training FLOPs."""
 
-    `result` is None until the trial is finished; `score` is what it was judged by, None if it failed.
-    """
-
-    id: int
-    phase: Literal["tune", "seed"]
-    arm: str
-    number: int
-    seed: int
-    params: dict[str, Any]
-    owner: str
-    lost: int
-    result: Result | None
-    score: float | None
-
-    @property
-    def label(self) -> str:
-        """`mla tune 3` or `mla seed 2`."""
-        return f"{self.arm} {self.phase} {self.number if self.phase == 'tune' else self.seed}"
-
-    @property
-    def finished(self) -> bool:
-        return self.result is not None
+    tokens: int
+    first: int
+    flops: float
 
 
 class Store:
     """The trials of a study, shared by all its workers. Methods that write take the study's lock."""
 
-    def __init__(self, folder: Path, definition: Definition, *, leases: Leases) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        definition: Definition,
+        *,
+        leases: Leases,
+        plans: Mapping[str, Plan],
+        url: str | None = None,
+        flops: Callable[[Arm, Mapping[str, Any]], float] | None = None,
+    ) -> None:
+        """`plans`: of each arm · `url`: of a database, None for the journal · `flops`: of a run, for caps on them."""
         quiet_optuna()
         self.definition = definition
         self.leases = leases
-        self.journal = Journal(folder)
-        with self.journal.exclusive():
-            self.storage = self.journal.open()
-            known = {study.study_name: study._study_id for study in self.storage.get_all_studies()}
-            names = [CONFIRMING, *(arm.name for arm in definition.arms if arm.axes)]
-            self.ids = {
-                name: known[name]
-                if name in known
-                else self.storage.create_new_study([StudyDirection.MINIMIZE], study_name=name)
-                for name in names
-            }
+        self.plans = plans
+        self.flops = flops
+        self.sampler = load(definition.sampler, SamplerSpec, at="sampler")
+        self.pruner = load(definition.pruner, PrunerSpec, at="pruner")
+        with alone(folder):
+            self.backend = backend(folder, url)
+        self.book = Book(definition)
+        self.suggesting: dict[str, Suggestions] = {}
+        with self.backend.exclusive():
+            opened, own = self.backend.open(), home(folder)["id"]
+            self.storage = Storage(opened, definition, home_id=own, imports=not self.sampler.fixed)
+            self._read()
 
-    def grow(self, trials: int) -> None:
-        """Raise the budget to `trials` tuning trials for each arm; a study never shrinks."""
-        with self.journal.exclusive():
-            if trials > self.budget():
-                self.storage.set_study_user_attr(self.ids[CONFIRMING], "trials", trials)
-
-    def budget(self) -> int:
-        """Tuning trials of each arm that has something to tune."""
-        return self.storage.get_study_user_attrs(self.ids[CONFIRMING]).get("trials", 0)
+    def grow(self, budget: Budget) -> None:
+        """Set the budget; the number of trials never shrinks."""
+        with self.backend.exclusive():
+            self._read()
+            wanted = replace(budget, trials=max(budget.trials, self.budget.trials))
+            if wanted != self.budget:
+                self.storage.write("budget", wanted.data())
 
     def claim(self) -> Trial | None:
         """Take over the next trial whose dependencies are met; None if there is none now.
 
         Trials whose owner is dead, or handed them back, come first: they keep number and parameters.
         """
-        with self.journal.exclusive():
-            for trial in self.trials():
-                if not trial.finished and not self.leases.alive(trial.owner):
-                    self.storage.set_trial_user_attr(trial.id, "owner", self.leases.owner)
-                    return trial
+        with self.backend.exclusive():
+            self._read()
+            for trial in self.book.open():
+                if not self.leases.alive(trial.owner):
+                    self.storage.optuna.set_trial_user_attr(trial.id, "owner", self.leases.owner)
+                    return replace(trial, owner=self.leases.owner)
             return self._claim_tuning() or self._claim_confirming()
 
-    def tell(self, trial: Trial, result: Result, *, score: float | None) -> bool:
+    def report(self, trial: Trial, tokens: int, bpb: float) -> None:
+        """Note a validation, for those who watch."""
+        with self.backend.exclusive():
+            if not self.storage.optuna.get_trial(trial.id).state.is_finished():
+                self.storage.optuna.set_trial_intermediate_value(trial.id, tokens, bpb)
+
+    def judge(self, trial: Trial, reports: Sequence[tuple[int, float]]) -> int | None:
+        """The tokens at which a tuning trial is given up by what it reported so far; None as long as it is not."""
+        if trial.phase == "seed" or trial.number < 0:
+            return None
+        return self._suggestions(trial.arm).judge(self.book.past[trial.arm], trial.number, reports)
+
+    def rungs(self, trial: Trial) -> dict[str, float]:
+        """What the pruner noted on a tuning trial."""
+        return self._suggestions(trial.arm).rungs(trial.number) if trial.phase == "tune" else {}
+
+    def tell(self, trial: Trial, result: Result, *, values: Sequence[float] | None) -> bool:
         """Record how a trial ended. False, and nothing recorded, if it is not this worker's any more."""
-        with self.journal.exclusive():
-            stored = self.storage.get_trial(trial.id)
+        with self.backend.exclusive():
+            stored = self.storage.optuna.get_trial(trial.id)
             if stored.state.is_finished() or stored.user_attrs["owner"] != self.leases.owner:
                 return False
-            self.storage.set_trial_user_attr(trial.id, "result", dict(result))
-            if score is None or not math.isfinite(score):
-                self.storage.set_trial_state_values(trial.id, TrialState.FAIL)
+            self.storage.optuna.set_trial_user_attr(trial.id, "result", dict(result))
+            if result["status"] == "pruned":
+                self.storage.optuna.set_trial_state_values(trial.id, TrialState.PRUNED, [result["reports"][-1][1]])
+            elif values is None or not all(map(math.isfinite, values)):
+                self.storage.optuna.set_trial_state_values(trial.id, TrialState.FAIL)
             else:
-                self.storage.set_trial_state_values(trial.id, TrialState.COMPLETE, [score])
+                self.storage.optuna.set_trial_state_values(trial.id, TrialState.COMPLETE, list(values))
+            self._read()
             return True
 
-    def release(self, trial: Trial, *, lost: int = 0) -> None:
-        """Hand a trial back, to be claimed again; `lost`: how many times in a row its process has died by now."""
-        with self.journal.exclusive():
-            stored = self.storage.get_trial(trial.id)
+    def release(self, trial: Trial, **changed: Any) -> None:
+        """Hand a trial back, to be claimed again; `changed`: its `lost`, `tries` or `micro` by now."""
+        with self.backend.exclusive():
+            stored = self.storage.optuna.get_trial(trial.id)
             if stored.user_attrs["owner"] == self.leases.owner:
-                if lost != stored.user_attrs["lost"]:
-                    self.storage.set_trial_user_attr(trial.id, "lost", lost)
-                self.storage.set_trial_user_attr(trial.id, "owner", "")
+                for name, value in {**changed, "owner": ""}.items():
+                    if stored.user_attrs[name] != value:
+                        self.storage.optuna.set_trial_user_attr(trial.id, name, value)
+                self._read()
+
+    def begin_again(self) -> list[Trial]:
+        """Put every trial that failed, for a reason that need not repeat itself, up to be claimed once more."""
+        with self.backend.exclusive():
+            self._read()
+            failed = [trial for trial in self.book.trials() if trial.status in AGAIN and trial.number >= 0]
+            for trial in failed:
+                self._create(trial, owner="")
+            self._read()
+            return failed
 
     def trials(self) -> list[Trial]:
-        """Every trial that counts, in the order of the table: arm by arm, tuning before seeds.
+        """Every trial that counts, in the order of the table, as last read."""
+        return self.book.trials()
 
-        Confirming runs of a best that a larger budget has overtaken do not count.
-        """
-        found: list[Trial] = []
-        confirming = self._read(CONFIRMING)
-        for arm in self.definition.arms:
-            found += self.tuning(arm)
-            current = {
-                t.user_attrs["seed"]: t
-                for t in confirming
-                if t.user_attrs["arm"] == arm.name and t.user_attrs["after"] == self._tuning_budget(arm)
-            }
-            for number, seed in enumerate(self.definition.seeds):
-                if seed in current:
-                    found.append(_trial(current[seed], phase="seed", arm=arm.name, number=number, seed=seed))
-        return found
+    def refresh(self) -> None:
+        """Read what other workers wrote."""
+        with self.backend.exclusive():
+            self._read()
 
-    def tuning(self, arm: Arm) -> list[Trial]:
-        """The tuning trials of an arm, by number."""
-        stored = self._read(arm.name) if arm.axes else []
-        seed = self.definition.tune_seed
-        return [_trial(t, phase="tune", arm=arm.name, number=t.number, seed=seed) for t in stored]
+    def limit(self, arm: Arm) -> int:
+        """How many tuning trials an arm may have, by the number of them alone."""
+        if not arm.axes:
+            return 0
+        most = self.sampler.most({axis.key: distribution(axis) for axis in arm.axes})
+        return self.budget.trials if most is None else min(most, self.budget.trials)
 
     def total(self) -> int:
-        """How many trials the study has when it is done."""
-        tuned = sum(bool(arm.axes) for arm in self.definition.arms)
-        return tuned * self.budget() + len(self.definition.arms) * len(self.definition.seeds)
+        """How many trials the study has when it is done, those taken over from an earlier search included."""
+        tuned = sum(
+            len(self.book.tuning[arm.name]) if self.closed else max(self.limit(arm), len(self.book.tuning[arm.name]))
+            for arm in self.definition.arms
+        )
+        imported = sum(map(len, self.book.imported.values()))
+        return imported + tuned + len(self.definition.arms) * len(self.definition.seeds)
 
     def done(self) -> bool:
         """Whether every trial of the budget is finished."""
-        return sum(trial.finished for trial in self.trials()) == self.total()
+        tuned = all(self._tuned(arm) for arm in self.definition.arms)
+        return tuned and not self.book.open() and next(self._unconfirmed(), None) is None
+
+    def _read(self) -> None:
+        for name, stored in self.storage.read():
+            self.book.read(name, stored)
+        for arm in self.book.reopened:
+            self.suggesting.pop(arm, None)
+        self.book.reopened.clear()
+        attributes = self.storage.attributes()
+        self.budget = Budget(**attributes.get("budget", {}))
+        self.closed = "closed" in attributes and attributes["closed"] == self.budget.data()
 
     def _claim_tuning(self) -> Trial | None:
         """The next tuning trial, of the arm that has come least far."""
-        lag, budget = self.definition.lag, self.budget()
-        arms = [(arm, self.tuning(arm)) for arm in self.definition.arms if arm.axes]
-        for arm, earlier in sorted(arms, key=lambda pair: len(pair[1])):
-            n = len(earlier)
-            if n < budget and all(trial.finished for trial in earlier[: max(0, n - lag + 1)]):
-                params = suggest(
-                    n,
-                    arm=arm.name,
-                    axes=arm.axes,
-                    history=[Past(t.params, t.finished, t.score) for t in earlier],
-                    seed=self.definition.seed,
-                    lag=lag,
-                    first=self.definition.first[arm.name],
-                )
-                return self._create(arm, params=params, phase="tune", number=n, seed=self.definition.tune_seed)
+        arms = [arm for arm in self.definition.arms if len(self.book.tuning[arm.name]) < self.limit(arm)]
+        for arm in sorted(arms, key=lambda arm: len(self.book.tuning[arm.name])) if not self.closed else ():
+            past = self.book.past[arm.name]
+            if self._suggestions(arm.name).ready(past, len(past)):
+                return self._suggest(arm)
+            if self.budget.flops is not None:
+                return None  # one fixed order: the others wait for it
         return None
+
+    def _suggest(self, arm: Arm) -> Trial | None:
+        """The arm's next trial, or the end of tuning where the budget does not allow it."""
+        past, plan = self.book.past[arm.name], self.plans[arm.name]
+        params = self._suggestions(arm.name).suggest(past, len(past))
+        flops = self.flops(arm, params) if self.flops and self.budget.flops is not None else plan.flops
+        first = {name: plan.flops for name, plan in self.plans.items()}
+        if not hours_allow(self.book, self.budget, arm=arm.name) or not flops_allow(
+            self.book, self.budget, arm=arm.name, flops=flops, first=first
+        ):
+            self.storage.write("closed", self.budget.data())
+            self.closed = True
+            return None
+        return self._create(self._new(arm, phase="tune", number=len(past), params=params, flops=flops))
 
     def _claim_confirming(self) -> Trial | None:
         """The next confirming run of an arm whose tuning is over. Where tuning found nothing, it is skipped."""
-        for arm, number, seed, tuned in self._unconfirmed():
-            best = best_of(tuned)
-            lacking = bool(tuned) and best is None
-            trial = self._create(
-                arm,
-                params=best.params if best else {},
-                phase="seed",
-                number=number,
-                seed=seed,
-                attrs={"arm": arm.name, "seed": seed, "after": len(tuned)},
-                result=SKIPPED if lacking else None,
-            )
-            if not lacking:
-                return trial
+        for arm, number, seed in self._unconfirmed():
+            best = self.book.best.get(arm.name)
+            params = best.params if best else {}
+            trial = self._new(arm, phase="seed", number=number, seed=seed, params=params, flops=best and best.flops)
+            if best is None and arm.axes:
+                self._create(replace(trial, result=SKIPPED))
+                self._read()
+            else:
+                return self._create(trial)
         return None
 
-    def _unconfirmed(self) -> Iterator[tuple[Arm, int, int, list[Trial]]]:
-        """Arm, number, seed and tuning trials of each confirming run that can begin and has not."""
-        begun = {(trial.arm, trial.seed) for trial in self.trials() if trial.phase == "seed"}
+    def _unconfirmed(self) -> Iterator[tuple[Arm, int, int]]:
+        """Arm, number and seed of each confirming run that can begin and has not."""
         for arm in self.definition.arms:
-            tuned = self.tuning(arm)
-            if len(tuned) == self._tuning_budget(arm) and all(trial.finished for trial in tuned):
+            if self._tuned(arm):
                 for number, seed in enumerate(self.definition.seeds):
-                    if (arm.name, seed) not in begun:
-                        yield arm, number, seed, tuned
+                    if self.book.confirmed(arm.name, seed) is None:
+                        yield arm, number, seed
 
-    def _tuning_budget(self, arm: Arm) -> int:
-        return self.budget() if arm.axes else 0
+    def _tuned(self, arm: Arm) -> bool:
+        """Whether an arm's tuning is over."""
+        begun = len(self.book.tuning[arm.name])
+        return (self.closed or begun >= self.limit(arm)) and self.book.unfinished[arm.name] == 0
 
-    def _create(
+    def _suggestions(self, name: str) -> Suggestions:
+        """The arm's past, in memory."""
+        if name not in self.suggesting:
+            definition, arm, plan = self.definition, self.definition.arm(name), self.plans[name]
+            self.suggesting[name] = Suggestions(
+                arm=name,
+                axes=arm.axes,
+                sampler=self.sampler,
+                pruner=self.pruner.build(tokens=plan.tokens, first=plan.first),
+                seed=definition.seed,
+                lag=definition.lag,
+                first=definition.first[name],
+                objectives=len(definition.objectives),
+                imported=[trial.past for trial in sorted(self.book.imported[name], key=lambda trial: trial.number)],
+            )
+        return self.suggesting[name]
+
+    def _new(
         self,
         arm: Arm,
         *,
-        params: dict[str, Any],
-        phase: Literal["tune", "seed"],
+        phase: Phase,
         number: int,
-        seed: int,
-        attrs: Mapping[str, Any] | None = None,
-        result: Result | None = None,
+        params: Mapping[str, Any],
+        flops: float | None,
+        seed: int | None = None,
     ) -> Trial:
-        """A new trial, claimed by this worker, in one line of the journal (already failed, if `result` is given)."""
-        attributes = {**(attrs or {}), "owner": self.leases.owner, "lost": 0, **({"result": result} if result else {})}
-        frozen = create_trial(
-            state=TrialState.FAIL if result else TrialState.RUNNING,
-            params=params,
-            distributions={axis.key: distribution(axis) for axis in arm.axes if axis.key in params},
-            user_attrs=attributes,
+        """A trial that is not stored yet."""
+        return Trial(
+            id=-1,
+            place=-1,
+            phase=phase,
+            arm=arm.name,
+            number=number,
+            seed=self.definition.tune_seed if seed is None else seed,
+            params=dict(params),
+            owner="",
+            lost=0,
+            tries=0,
+            micro=None,
+            flops=flops,
+            result=None,
+            values=None,
         )
-        study = self.ids[arm.name if phase == "tune" else CONFIRMING]
-        stored = self.storage.get_trial(self.storage.create_new_trial(study, template_trial=frozen))
-        return _trial(stored, phase=phase, arm=arm.name, number=number, seed=seed)
 
-    def _read(self, name: str) -> list[FrozenTrial]:
-        return self.storage.get_all_trials(self.ids[name], deepcopy=False)
-
-
-def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """The finished trial with the lowest score, the lowest number among equals; None if all failed."""
-    scored = [(trial.score, trial.number, trial) for trial in trials if trial.score is not None]
-    return min(scored, key=lambda item: item[:2])[2] if scored else None
-
-
-def _trial(frozen: FrozenTrial, *, phase: Literal["tune", "seed"], arm: str, number: int, seed: int) -> Trial:
-    finished = frozen.state.is_finished()
-    return Trial(
-        id=frozen._trial_id,
-        phase=phase,
-        arm=arm,
-        number=number,
-        seed=seed,
-        params=dict(frozen.params),
-        owner=frozen.user_attrs["owner"],
-        lost=frozen.user_attrs["lost"],
-        result=frozen.user_attrs["result"] if finished else None,
-        score=frozen.values[0] if frozen.state == TrialState.COMPLETE else None,
-    )
+    def _create(self, trial: Trial, *, owner: str | None = None) -> Trial:
+        """Store a new trial in one line: this worker's, or `owner`'s (already over, if it is to be skipped)."""
+        skipped = trial.result is SKIPPED
+        attributes = {name: getattr(trial, name) for name in ("phase", "arm", "number", "seed", "flops")}
+        attributes |= {"owner": self.leases.owner if owner is None else owner, "lost": 0, "tries": 0, "micro": None}
+        arm = self.definition.arm(trial.arm)
+        frozen = create_trial(
+            state=TrialState.FAIL if skipped else TrialState.RUNNING,
+            params=trial.params,
+            distributions={axis.key: distribution(axis) for axis in arm.axes if axis.key in trial.params},
+            user_attrs={**attributes, **({"result": trial.result} if skipped else {})},
+        )
+        stored = self.storage.create(trial, frozen)
+        self._read()
+        return trial_of(stored)

@@ -16,13 +16,15 @@ from nanochat.core.compose import Choice, Interval
 from nanochat.stats.paired import Verdict, verdicts
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
-from nanochat.study.store import Trial
+from nanochat.study.trial import Trial
 
 FILE = "results.csv"
 
-# arm · phase: tune | seed · number: of the tuning trial, or of the seed in order · the searched keys · status and
-# reason · valid_bpb, test_bpb: bits per byte · loss: nats per token on the test documents · key: of the run ·
-# seconds: of training, the one column that is never the same twice. None where a failed run has no number.
+# arm · phase: tune | seed · number: of the tuning trial (below zero: taken over from an earlier search), or of the seed
+# in order · the searched keys · status and reason · tokens: trained, or at which the trial was given up · valid_bpb,
+# test_bpb: bits per byte · valid_loss, loss: nats per token on valid and test documents · params, active_params,
+# state_bytes: of the model · flops: of the whole run · key: of the run · seconds: of training, the one column that is
+# never the same twice. None where a run has no such number; a pruned trial's valid_bpb is its last one.
 Row = dict[str, Any]
 
 # How each column is read back from text; the searched keys stand between the two.
@@ -32,8 +34,13 @@ TAIL = {
     "reason": str,
     "tokens": int,
     "valid_bpb": float,
+    "valid_loss": float,
     "test_bpb": float,
     "loss": float,
+    "params": float,
+    "active_params": float,
+    "flops": float,
+    "state_bytes": float,
     "key": str,
     "seconds": float,
 }
@@ -117,7 +124,7 @@ def arm_results(definition: Definition, found: Sequence[Row]) -> list[ArmResult]
     return [
         ArmResult(name=arm.name, best=best, edges=_edges(arm, best), scores=arm_scores, verdict=verdict)
         for arm, arm_scores, verdict in zip(definition.arms, table, words, strict=True)
-        for best in [_best(arm, found)]
+        for best in [_best(arm, found, definition.objectives[0])]
     ]
 
 
@@ -131,13 +138,18 @@ def at_edge(axis: Axis, value: Any) -> bool:
     return not EDGE <= share <= 1 - EDGE
 
 
-def _best(arm: Arm, found: Sequence[Row]) -> dict[str, Any]:
+def tuning_column(objective: str) -> str:
+    """The column by which tuning trials are judged: scores of the valid documents, never the test ones."""
+    return {"bpb": "valid_bpb", "loss": "valid_loss"}.get(objective, objective)
+
+
+def _best(arm: Arm, found: Sequence[Row], objective: str) -> dict[str, Any]:
     """The values that won the arm's tuning; of equals the lower number."""
     tuned = [row for row in found if (row["arm"], row["phase"], row["status"]) == (arm.name, "tune", "complete")]
     if not tuned:
         return {}
-    best = min(tuned, key=lambda row: (row["valid_bpb"], row["number"]))
-    return {axis.key: best[axis.key] for axis in arm.axes}
+    best = min(tuned, key=lambda row: (row[tuning_column(objective)], row["number"]))
+    return {axis.key: best[axis.key] for axis in arm.axes if best.get(axis.key) is not None}
 
 
 def _edges(arm: Arm, best: dict[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from nanochat.core.progress import quiet
-from nanochat.study.store import Trial, best_of
+from nanochat.study.trial import Trial, best_of
 
 REFRESH_SECONDS = 0.25
 
@@ -78,15 +79,19 @@ class Watch:
         self.seconds += time.monotonic() - run.began
         self.ran += 1
 
-    def finished(self, trial: Trial, result: dict[str, Any]) -> None:
+    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
         """One line for a finished trial where nothing else is shown; a failure is always told, and at once."""
         where = f"{self.name} {self.done()}/{self.total} {trial.label}"
         params = " ".join(f"{key}={brief(value)}" for key, value in trial.params.items())
-        if result["status"] != "complete":
+        if result["status"] not in ("complete", "pruned"):
             self.say(f"{where} {result['status']}: {result['reason']} {params}".rstrip())
-        elif self.live is None:
+        elif self.live is not None:
+            return
+        elif result["status"] == "pruned":
+            self.say(f"{where} pruned: {result['reason']} {params}".rstrip())
+        else:
             split = "valid" if trial.phase == "tune" else "test"
-            self.say(f"{where}: {split} {result[split]['bpb']:.4f} bpb {params}".rstrip())
+            self.say(f"{where}: {split} {result[f'{split}_bpb']:.4f} bpb {params}".rstrip())
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -105,11 +110,11 @@ class Watch:
 
     def view(self, now: float) -> Group:
         """The live picture, at most 80 columns wide."""
-        done, failed = self.done(), sum(trial.finished and trial.score is None for trial in self.trials)
+        done, ends = self.done(), Counter(trial.status for trial in self.trials if trial.finished)
         left = self._seconds_left()
         words = [
             f"{self.name}: {done} of {self.total} trials",
-            f"{failed} failed" if failed else "",
+            *(f"{count} {status}" for status, count in sorted(ends.items()) if status != "complete"),
             f"about {clock(left)} left" if left is not None else "",
         ]
         return Group(self._slots(now), self._best(), " · ".join(filter(None, words)))

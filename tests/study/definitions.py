@@ -9,7 +9,8 @@ from typing import Any
 from nanochat.core.compose import Interval
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
-from nanochat.study.store import Trial
+from nanochat.study.store import Plan
+from nanochat.study.trial import Trial
 
 PEAK = Axis("lr.peak", Interval(1e-4, 1e-1, log=True, integer=False))
 
@@ -20,6 +21,8 @@ def definition(
     tuned: Sequence[str] | None = None,
     seeds: Sequence[int] = (1, 2),
     lag: int = 2,
+    sampler: dict[str, Any] | None = None,
+    pruner: dict[str, Any] | None = None,
 ) -> Definition:
     """A study of `arms`, of which `tuned` (all, if None) search `lr.peak`."""
     tuned = arms if tuned is None else tuned
@@ -33,15 +36,23 @@ def definition(
         tune_seed=0,
         seed=0,
         lag=lag,
+        sampler=sampler or {"_target_": "nanochat.sampler.tpe.TPESpec", "startup": 10, "candidates": 24},
+        pruner=pruner or {"_target_": "nanochat.pruner.none.NoneSpec"},
+        objectives=("bpb",),
         device="cpu",
         threads=1,
     )
 
 
-def deserved(trial: Trial) -> tuple[dict[str, Any], float | None]:
-    """Result and score of a trial: a function of its arm, parameters and seed alone. High rates diverge."""
+def deserved(trial: Trial) -> tuple[dict[str, Any], tuple[float, ...] | None]:
+    """Result and values of a trial: a function of its arm, parameters and seed alone. High rates diverge."""
     peak = trial.params.get("lr.peak", 0.01)
     if peak > 0.05:
         return {"status": "diverged", "reason": "loss is nan"}, None
     score = (math.log10(peak) + 1.5) ** 2 + 0.01 * trial.seed + (trial.arm == "gqa")
-    return {"status": "complete", "reason": "", "valid_bpb": score, "test_bpb": score}, score
+    return {"status": "complete", "reason": "", "valid_bpb": score, "test_bpb": score}, (score,)
+
+
+def plans(study: Definition) -> dict[str, Plan]:
+    """Runs of 100 tokens and 1e6 FLOPs, the first validation after 10."""
+    return {arm.name: Plan(tokens=100, first=10, flops=1e6) for arm in study.arms}

@@ -11,7 +11,7 @@ import pytest
 from nanochat.core.compose import Choice, Interval
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
-from nanochat.study.store import Trial
+from nanochat.study.trial import Trial
 from nanochat.study.table import Row, arm_results, at_edge, csv_text, read_csv, rows
 from tests.study.definitions import PEAK, definition
 
@@ -25,9 +25,10 @@ def trial(arm: str, phase: Any, number: int, *, score: float | None, **params: A
         scores = {"valid_bpb": score, "test_bpb": score, "loss": score}
         result = {"status": "complete", "reason": "", "key": "abc", "tokens": 8, "seconds": 0.5, **scores}
     return Trial(
-        id=0, phase=phase, arm=arm, number=number, seed=number if phase == "seed" else 0,
+        id=0, place=0, phase=phase, arm=arm, number=number, seed=number if phase == "seed" else 0,
         params={key.replace("_", "."): value for key, value in params.items()},
-        owner="", lost=0, result=result, score=score,
+        owner="", lost=0, tries=0, micro=None, flops=None, result=result,
+        values=None if score is None else (score,),
     )  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def test_the_file_gives_the_same_rows(tmp_path: Path, study: Definition, found: 
 def test_columns_come_in_order_and_seconds_last(study: Definition, found: list[Row]) -> None:
     header = csv_text(found, study).splitlines()[0]
     assert header == (
-        "arm,phase,number,seed,lr.peak,depth,ffn,status,reason,tokens,valid_bpb,test_bpb,loss,key,seconds"
+        "arm,phase,number,seed,lr.peak,depth,ffn,status,reason,tokens,valid_bpb,valid_loss,test_bpb,loss,"
+        "params,active_params,flops,state_bytes,key,seconds"
     )
     assert "0.30000000000000004" in csv_text(found, study)
 

@@ -6,9 +6,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from nanochat.study.budget import Budget
 from nanochat.study.lease import Leases
 from nanochat.study.store import Store
-from tests.study.definitions import definition, deserved
+from tests.study.definitions import definition, deserved, plans
 
 TRIALS, WORKERS = 8, 3
 
@@ -18,19 +19,20 @@ def drain(folder: Path) -> list[int]:
     leases = Leases(folder / "workers", seconds=60.0)
     mine: list[int] = []
     with leases.held():
-        store = Store(folder, definition(), leases=leases)
-        store.grow(TRIALS)
+        store = Store(folder, definition(), leases=leases, plans=plans(definition()))
+        store.grow(Budget(TRIALS))
         while not store.done():
             trial = store.claim()
             if trial is not None:
-                result, score = deserved(trial)
-                assert store.tell(trial, result, score=score)
+                result, values = deserved(trial)
+                assert store.tell(trial, result, values=values)
                 mine.append(trial.id)
     return mine
 
 
 def table(folder: Path) -> list[tuple[Any, ...]]:
-    store = Store(folder, definition(), leases=Leases(folder / "workers", seconds=60.0))
+    leases = Leases(folder / "workers", seconds=60.0)
+    store = Store(folder, definition(), leases=leases, plans=plans(definition()))
     return [(t.arm, t.phase, t.number, t.seed, t.params, t.result, t.score) for t in store.trials()]
 
 

@@ -9,15 +9,15 @@ from rich.console import Console
 
 from nanochat.core import progress
 from nanochat.study import watch as module
-from nanochat.study.store import Trial
+from nanochat.study.trial import Trial
 from nanochat.study.watch import Running, Watch, clock
 
 
 def trial(arm: str, *, number: int = 0, score: float | None = None) -> Trial:
     result = {"status": "complete" if score else "failed", "reason": "it broke"} if score is not None else None
     return Trial(
-        id=0, phase="tune", arm=arm, number=number, seed=0, params={"lr.peak": 0.00123456, "model.depth": 3},
-        owner="", lost=0, result=result, score=score,
+        id=0, place=0, phase="tune", arm=arm, number=number, seed=0, params={"lr.peak": 0.00123456, "model.depth": 3},
+        owner="", lost=0, tries=0, micro=None, flops=None, result=result, values=(score,) if score else None,
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_failures_are_told_at_once_with_their_reason(watch: Watch, shown: io.Str
 def test_without_a_terminal_every_finished_trial_is_a_line(watch: Watch, shown: io.StringIO) -> None:
     with watch:
         assert watch.live is None
-        watch.finished(trial("mla"), {"status": "complete", "reason": "", "valid": {"bpb": 1.23456}})
+        watch.finished(trial("mla"), {"status": "complete", "reason": "", "valid_bpb": 1.23456})
         watch.refresh()
     assert shown.getvalue().count("\n") == 1
     assert "1.2346" in shown.getvalue()

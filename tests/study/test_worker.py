@@ -66,7 +66,7 @@ def test_failures_are_recorded_with_their_reason_and_not_tried_again(tmp_path: P
 def test_a_death_does_not_count_until_the_third_in_a_row(tmp_path: Path) -> None:
     outcome = run_study(tmp_path, *TUNED, target=targets.dying)
     first, *others = [row for row in outcome.rows if row["phase"] == "tune"]
-    assert first["status"] == "failed"
+    assert first["status"] == "lost"
     assert "3 times" in first["reason"] and "SIGKILL" in first["reason"]
     assert {row["status"] for row in others} == {"complete"}
     assert outcome.complete

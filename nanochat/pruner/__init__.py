@@ -1,0 +1,1 @@
+"""When a study gives a trial up before its end, one file for each of Optuna's pruners."""

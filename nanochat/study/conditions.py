@@ -1,0 +1,81 @@
+"""Axes that exist only under one choice of a group: `attention.kv_lora_rank` under the mla of `choice(mla, gqa)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nanochat.core.compose import Choice, Interval, compose
+from nanochat.core.errors import spec_error
+from nanochat.study.axes import Arm, Axis, merge
+
+Params = Mapping[str, Any]
+
+MISSING = object()
+
+
+def with_conditions(arm: Arm, *, base: Sequence[str]) -> Arm:
+    """The arm with each axis bound to the choices under which its key exists, those that decide coming first.
+
+    Raises `SpecError` for a key that exists under none of them.
+    """
+    choices = [axis for axis in arm.axes if isinstance(axis.domain, Choice)]
+    bound = [_bound(axis, choices, arm=arm, base=base) for axis in arm.axes]
+    return replace(arm, axes=tuple(sorted(bound, key=lambda axis: len(axis.when))))
+
+
+def active(axes: Sequence[Axis], params: Params) -> dict[str, Any]:
+    """The values of `params` that exist beside one another, in the order of the axes."""
+    kept: dict[str, Any] = {}
+    for axis in axes:
+        if axis.key in params and axis.active(kept):
+            kept[axis.key] = params[axis.key]
+    return kept
+
+
+def probes(axes: Sequence[Axis], *, first: Params) -> list[dict[str, Any]]:
+    """Values on every axis, to see whether they make a run; once for each value that others depend on.
+
+    Real axes take one from the middle that is not whole by accident: `model.depth=interval(1, 4)` is a mistake.
+    """
+    middle = {axis.key: _probe(axis, first=first) for axis in axes}
+    deciding = [(key, value) for axis in axes for key, values in axis.when for value in values]
+    found = [active(axes, {**middle, key: value}) for key, value in dict.fromkeys([*deciding, ("", None)])]
+    return [params for i, params in enumerate(found) if params not in found[:i]]
+
+
+def lookup(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
+    """The value under a dotted key, `default` where there is none."""
+    value: Any = config
+    for part in key.lstrip("+").split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return default
+        value = value[part]
+    return value
+
+
+def _bound(axis: Axis, choices: Sequence[Axis], *, arm: Arm, base: Sequence[str]) -> Axis:
+    """The axis with the one group whose choice decides whether its key exists, if there is one."""
+    for choice in choices:
+        group, _, package = choice.key.lstrip("+").partition("@")
+        if not axis.key.startswith((package or group.replace("/", ".")) + "."):
+            continue
+        assert isinstance(choice.domain, Choice)
+        having = tuple(
+            text
+            for text in choice.domain.texts
+            if lookup(compose(merge(base, arm.overrides, [f"{choice.key}={text}"])), axis.key, MISSING) is not MISSING
+        )
+        if not having:
+            remedy = f"name a field that one of {', '.join(choice.domain.texts)} has"
+            raise spec_error(axis.key, None, f"is a field of no choice of {choice.key}", remedy)
+        return axis if having == choice.domain.texts else replace(axis, when=((choice.key, having),))
+    return axis
+
+
+def _probe(axis: Axis, *, first: Params) -> Any:
+    domain = axis.domain
+    if isinstance(domain, Interval) and not domain.integer:
+        return domain.low + 0.381966 * (domain.high - domain.low)
+    return first.get(axis.key, domain.texts[0] if isinstance(domain, Choice) else int(domain.low))

@@ -1,0 +1,83 @@
+"""A trial at work: its run, what it has reported, and what of all that becomes its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nanochat.run.spec import RunSpec
+from nanochat.study.trial import Trial
+
+Message = dict[str, Any]
+
+
+@dataclass
+class Job:
+    """reports: tokens and bits per byte, in order · pruned: the tokens at which the trial was given up."""
+
+    trial: Trial
+    key: str
+    measures: dict[str, float]
+    sequences: int
+    micro: int
+    reports: list[tuple[int, float]] = field(default_factory=list)
+    pruned: int | None = None
+
+    def hear(self, tokens: int, bpb: float) -> bool:
+        """Take note of a report; whether it says anything new."""
+        new = self.pruned is None and math.isfinite(bpb) and tokens not in dict(self.reports)
+        if new:
+            self.reports.append((tokens, bpb))
+        return new
+
+    def given_up(self) -> Message:
+        """The result of a trial that was pruned."""
+        reason = f"given up at {self.pruned:,} tokens with {self.reports[-1][1]:.4f} bits per byte"
+        return {"status": "pruned", "reason": reason, "key": self.key, "tokens": self.pruned}
+
+    def values(self, result: Message, objectives: Sequence[str]) -> tuple[float, ...] | None:
+        """What the trial is judged by; None where it is not complete."""
+        if result["status"] != "complete":
+            return None
+        split = result["valid" if self.trial.phase == "tune" else "test"]
+        found = {**self.measures, "bpb": split["bpb"], "loss": split["loss"]}
+        chosen = objectives if self.trial.phase == "tune" else objectives[:1]
+        return tuple(float(found[name]) for name in chosen)
+
+    def summary(self, result: Message, *, rungs: Mapping[str, float], log: str) -> dict[str, Any]:
+        """What the storage keeps of a `result.json`."""
+        names = ("status", "reason", "key", "tokens", "seconds", "micro")
+        kept: dict[str, Any] = {name: result.get(name) for name in names} | self.measures
+        if self.reports:
+            kept["reports"] = self.reports
+        if rungs:
+            kept["rungs"] = dict(rungs)
+        if log:
+            kept["log"] = log
+        if result["status"] == "complete":
+            valid, test = result["valid"], result["test"]
+            kept |= {"valid_bpb": valid["bpb"], "valid_loss": valid["loss"]}
+            kept |= {"test_bpb": test["bpb"], "loss": test["loss"]}
+        elif self.reports:
+            kept["valid_bpb"] = self.reports[-1][1]
+        return kept
+
+
+def job_of(trial: Trial, spec: RunSpec, *, key: str) -> Job:
+    """The work on a trial's resolved run."""
+    cost = spec.cost
+    assert spec.batch.micro is not None
+    return Job(
+        trial=trial,
+        key=key,
+        measures={
+            "params": cost.params,
+            "active_params": cost.active_params,
+            "flops": spec.training_cost.flops * spec.tokens,
+            "state_bytes": cost.state_bytes,
+        },
+        sequences=spec.batch.tokens // spec.context,
+        micro=trial.micro or spec.batch.micro,
+    )

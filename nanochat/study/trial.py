@@ -1,0 +1,106 @@
+"""One use of a run by a study, as its storage holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nanochat.study.suggest import Past
+
+Phase = Literal["tune", "seed"]
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """`number` counts within the phase: tuning trials of an arm (those taken over from an earlier search lie below
+    zero), or its seeds in order.
+
+    place: among the trials of its Optuna study · owner: the worker on it, empty if it was handed back · lost: how
+    often in a row its process died · tries: how often it failed and was begun again · micro: sequences in a forward
+    pass where memory asked for fewer than planned · flops: of the whole run, where the budget counts them · result:
+    None until the trial is finished · values: its objectives, None where it failed or was given up.
+    """
+
+    id: int
+    place: int
+    phase: Phase
+    arm: str
+    number: int
+    seed: int
+    params: dict[str, Any]
+    owner: str
+    lost: int
+    tries: int
+    micro: int | None
+    flops: float | None
+    result: Result | None
+    values: tuple[float, ...] | None
+
+    @property
+    def label(self) -> str:
+        """`mla tune 3` or `mla seed 2`."""
+        return f"{self.arm} {self.phase} {self.number if self.phase == 'tune' else self.seed}"
+
+    @property
+    def finished(self) -> bool:
+        return self.result is not None
+
+    @property
+    def status(self) -> str:
+        """How it ended; `open` as long as it has not."""
+        return self.result["status"] if self.result is not None else "open"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a score for a reason of its own; to be pruned, or skipped, is no failure."""
+        return self.finished and self.values is None and self.status not in ("pruned", "skipped")
+
+    @property
+    def score(self) -> float | None:
+        """The objective that decides: the first one."""
+        return self.values[0] if self.values is not None else None
+
+    @cached_property
+    def past(self) -> Past:
+        """The trial as sampler and pruner see it."""
+        result = self.result or {}
+        return Past(
+            params=self.params,
+            finished=self.finished,
+            values=self.values,
+            pruned=self.status == "pruned",
+            reports=[(int(tokens), float(bpb)) for tokens, bpb in result.get("reports") or ()],
+            rungs=result.get("rungs") or {},
+        )
+
+
+def trial_of(frozen: FrozenTrial) -> Trial:
+    """The trial that a storage holds."""
+    attrs = frozen.user_attrs
+    return Trial(
+        id=frozen._trial_id,
+        place=frozen.number,
+        phase=attrs["phase"],
+        arm=attrs["arm"],
+        number=attrs["number"],
+        seed=attrs["seed"],
+        params=dict(frozen.params),
+        owner=attrs["owner"],
+        lost=attrs["lost"],
+        tries=attrs["tries"],
+        micro=attrs["micro"],
+        flops=attrs["flops"],
+        result=attrs.get("result") if frozen.state.is_finished() else None,
+        values=tuple(frozen.values) if frozen.state == TrialState.COMPLETE else None,
+    )
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The complete trial with the lowest score, the lowest number among equals; None if there is none."""
+    scored = [(trial.score, trial.number, trial) for trial in trials if trial.score is not None]
+    return min(scored, key=lambda item: item[:2])[2] if scored else None
