@@ -38,6 +38,9 @@ class Pipe:
         self.sent_at = now
         self.send({"kind": "progress", "phase": phase, "tokens": tokens, "total": total, "loss": loss, "bpb": bpb})
 
+    def report(self, *, tokens: int, bpb: float) -> None:
+        self.send({"kind": "report", "tokens": tokens, "bpb": bpb})
+
     def stop_requested(self) -> bool:
         try:
             while self.channel.poll():
@@ -58,23 +61,29 @@ class Pipe:
 
 
 def main(request: dict[str, Any], channel: Connection) -> None:
-    """Carry out `request` (`spec`, `key`, `settings`, `source`: plain data).
+    """Carry out `request`, plain data: `spec`, `key`, `settings`, `source`, and where given `micro` (see `execute`) and
+    `environment`, variables to set before anything can look at them (`CUDA_VISIBLE_DEVICES`: CUDA wakes in the run).
 
     The last message is the run's result, or its refusal: a mistake of the user's or a failure of the machine, which
     concerns whoever asked, not this run alone.
 
     Ctrl-C in the terminal reaches every process of the group; only the owner acts on it.
     """
+    os.environ.update(request.get("environment") or {})
     control = Pipe(channel)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, control.stop)
     os.environ["NANOCHAT_QUIET"] = "1"
     settings = load(request["settings"], Settings)
     folder = RunFolder(settings.paths.runs / request["key"])
-    with _output_to(folder.path / "output.txt"):
+    with _output_to(folder.output_file):
         try:
             result = execute(
-                load(request["spec"], RunSpec), settings=settings, control=control, source=Origin(**request["source"])
+                load(request["spec"], RunSpec),
+                settings=settings,
+                control=control,
+                source=Origin(**request["source"]),
+                micro=request.get("micro"),
             )
             control.send({"kind": "result", **result})
         except (SpecError, MachineError) as error:

@@ -15,7 +15,10 @@ from nanochat.core.artifact import write_json
 from nanochat.core.errors import MachineError, SpecError, spec_error
 from nanochat.core.provenance import Origin, changed_files, origin
 from nanochat.core.spec import dump
+from nanochat.logger.csv import read
 from nanochat.run.folder import RunFolder, identify
+from nanochat.run.oom import is_oom
+from nanochat.run.reports import repeat
 from nanochat.run.spec import RunSpec, Settings
 from nanochat.run.train import train
 from nanochat.trainer.callbacks.guard import Diverged
@@ -25,11 +28,16 @@ from nanochat.trainer.control import Control
 FINAL = ("complete", "diverged")
 
 
-def execute(spec: RunSpec, *, settings: Settings, control: Control, source: Origin | None = None) -> dict[str, Any]:
+def execute(
+    spec: RunSpec, *, settings: Settings, control: Control, source: Origin | None = None, micro: int | None = None
+) -> dict[str, Any]:
     """Carry out a resolved run, or what is left of it; returns its `result.json`.
 
     A run that is final already is not run again. One that another process is writing is waited for. A stopped run
     goes on from its checkpoint. `source` is the code and machine it comes from, None for those of this very process.
+    `micro`: sequences per forward pass in place of the Spec's, for a machine on which those do not fit; the run stays
+    the same run but for rounding. `control` gets the reports of the whole run, whatever of it was done before.
+
     Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code that changed under
     `code=refuse`; what goes wrong in training is a status, not an exception.
     """
@@ -38,7 +46,7 @@ def execute(spec: RunSpec, *, settings: Settings, control: Control, source: Orig
     while True:
         with folder.lock() as held:
             if held:
-                return _execute(spec, folder=folder, settings=settings, control=control, source=source)
+                return _execute(spec, folder=folder, settings=settings, control=control, source=source, micro=micro)
         if control.stop_requested():
             return {"status": "stopped", "reason": "another process was writing this run", "key": folder.key}
         control.progress("wait", tokens=0, total=spec.tokens)
@@ -65,27 +73,31 @@ def finished(folder: RunFolder, *, settings: Settings, code: dict[str, str] | No
 
 
 def _execute(
-    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, source: Origin
+    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, source: Origin, micro: int | None
 ) -> dict[str, Any]:
     known = finished(folder, settings=settings, code=source.code)
     if known is not None:
+        repeat(folder, control=control)
         return known
+    micro = micro or spec.batch.micro
+    assert micro is not None
     _meet_earlier_code(folder, settings=settings, code=source.code)
     _use_machine(spec)
     folder.result_file.unlink(missing_ok=True)
     try:
         describe = functools.partial(_describe, spec, folder, source)
-        result = train(spec, folder=folder, settings=settings, control=control, describe=describe)
+        result = train(spec, folder=folder, settings=settings, control=control, describe=describe, micro=micro)
     except (SpecError, MachineError):  # a mistake or a full disk is no result of this run
         raise
     except Diverged as error:
-        result = {"status": "diverged", "reason": str(error)}
+        result = {"status": "diverged", "reason": str(error), **_reached(spec, folder)}
     except Exception as error:
-        result = {"status": "oom" if _is_oom(error) else "failed", "reason": _reason(error)}
+        status = "oom" if is_oom(error) else "failed"
+        result = {"status": status, "reason": _reason(error), **_reached(spec, folder)}
         folder.log(f"{result['status']}: {result['reason']}")
         if result["status"] == "failed":
             folder.log("".join(traceback.format_exception(error)))
-    folder.write_result(result)
+    folder.write_result({**result, "micro": micro})
     if result["status"] == "complete":
         # Nothing is left to resume, and checkpoints would fill the disk of a long study. Only now: until the result
         # stands, the checkpoint is all there is.
@@ -135,9 +147,11 @@ def _code_changed(folder: RunFolder, changed: list[str]) -> SpecError:
     )
 
 
-def _is_oom(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text
+def _reached(spec: RunSpec, folder: RunFolder) -> dict[str, int]:
+    """How far a run came that did not end well: up to its last row."""
+    rows = read(folder.metrics_file)
+    steps = rows[-1]["step"] if rows else 0
+    return {"steps": steps, "tokens": steps * spec.batch.tokens}
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from nanochat.core.artifact import locked, read_json, writable, write_json
 from nanochat.core.errors import SpecError
 from nanochat.core.spec import dump, hash_of
+from nanochat.logger.csv import FILE as METRICS
 from nanochat.run.spec import RunSpec
 
 Status = Literal["complete", "stopped", "diverged", "oom", "failed"]
@@ -40,6 +41,8 @@ class RunFolder:
         self.model_file = path / "model.safetensors"
         self.record_file = path / "eval.parquet"
         self.state_file = path / "state.ckpt"
+        self.output_file = path / "output.txt"
+        self.metrics_file = path / METRICS
         self.log_file = path / "log.txt"
 
     @property
@@ -81,7 +84,19 @@ class RunFolder:
         with writable(self.log_file), self.log_file.open("a", encoding="utf-8") as file:
             file.write(f"{now} {text}\n")
 
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of the log, and of what the process printed where it died without a word."""
+        shown = _last(self.log_file, lines)
+        if self.result() is None:
+            shown += _last(self.output_file, lines)
+        return "\n".join(shown)
+
     def clear(self) -> None:
         """Forget what an earlier attempt left; the log stays."""
-        for path in (self.result_file, self.state_file, self.model_file, self.record_file):
+        for path in (self.result_file, self.state_file, self.model_file, self.record_file, self.metrics_file):
             path.unlink(missing_ok=True)
+
+
+def _last(path: Path, lines: int) -> list[str]:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return text.rstrip().splitlines()[-lines:]

@@ -75,6 +75,9 @@ class Terminal:
         elif not quiet():
             self.line(phase, share=tokens / total, note=note)
 
+    def report(self, *, tokens: int, bpb: float) -> None:
+        self.bpb = bpb
+
     def line(self, phase: str, *, share: float, note: str) -> None:
         """One plain line for a new phase and for every tenth of the training, for logs."""
         new = phase != self.phase and phase in ("wait", "data", "test")

@@ -16,6 +16,7 @@ from nanochat.data.sequences import Sequences
 from nanochat.eval.record import write_record
 from nanochat.run.evaluation import Evaluation, summary
 from nanochat.run.folder import RunFolder
+from nanochat.run.reports import repeat
 from nanochat.run.spec import RunSpec, Settings
 from nanochat.trainer.callbacks.checkpoint import Checkpoint
 from nanochat.trainer.callbacks.first_batch import FirstBatch
@@ -30,22 +31,24 @@ ROWS = 100
 
 
 def train(
-    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, describe: Callable[[], None]
+    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, describe: Callable[[], None], micro: int
 ) -> dict[str, Any]:
     """Run `spec` from the checkpoint in `folder`, or from the start; returns what goes into `result.json`.
 
-    `describe` is called once the texts are known to be good, before anything is spent.
+    `describe` is called once the texts are known to be good, before anything is spent. `micro`: sequences per forward
+    pass, whatever the Spec says.
     """
     control.progress("data", tokens=0, total=spec.tokens)
     corpus = prepare(spec.data, spec.tokenizer, cache=settings.paths.cache, context=spec.context)
     describe()
-    module = build_module(spec)
+    module = build_module(spec, micro=micro)
     step = checkpoint_step(folder.state_file) if folder.state_file.exists() else 0
     sequences = Sequences(corpus.train, context=spec.context, seed=spec.seed)
     per_step = spec.batch.tokens // spec.context
     batches = Batches(sequences, count=per_step, first=step, steps=spec.steps)
     evaluate = Evaluation(spec, corpus, module)
     logger = settings.logger.open(folder.path, key=folder.key, step=step, config=dump(spec))
+    repeat(folder, control=control)
 
     def validate() -> dict[str, float]:
         if settings.samples:
@@ -83,9 +86,10 @@ def train(
     return finish(spec, folder=folder, corpus=corpus, evaluate=evaluate, sequences=sequences, progress=progress)
 
 
-def build_module(spec: RunSpec) -> LanguageModel:
-    """The model of a resolved run with its initial weights, in its training module."""
-    assert spec.batch.micro is not None
+def build_module(spec: RunSpec, *, micro: int | None = None) -> LanguageModel:
+    """The model of a resolved run with its initial weights, in its training module. `micro`: see `train`."""
+    micro = micro or spec.batch.micro
+    assert micro is not None
     model = spec.architecture.build(vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
     extra = spec.objective.build(spec.architecture, vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
     if spec.trainer.compile:
@@ -97,7 +101,7 @@ def build_module(spec: RunSpec) -> LanguageModel:
         optimizer=spec.optimizer,
         lr=spec.lr,
         steps=spec.steps,
-        micro=spec.batch.micro,
+        micro=micro,
         grad_clip=spec.grad_clip,
         isolate=spec.batch.isolate,
         seed=spec.seed,
@@ -135,6 +139,7 @@ def finish(
         "reason": "",
         **progress,
         "params": cost.params,
+        "active_params": cost.active_params,
         "non_embedding_params": spec.architecture.non_embedding_params(vocab=spec.tokenizer.ids, context=spec.context),
         "flops": training.flops * spec.tokens,
         "flops_mfu": training.flops_mfu * spec.tokens,

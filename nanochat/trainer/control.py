@@ -13,6 +13,10 @@ class Control(Protocol):
     ) -> None:
         """Say how far the run is: `phase` is data, train, valid or test; `bpb` comes with each validation."""
 
+    def report(self, *, tokens: int, bpb: float) -> None:
+        """One validation of the run, after `tokens` of training. All of them come, in order, each once: a run that goes
+        on from a checkpoint, or is finished already, first repeats those of before, to the last bit."""
+
     def stop_requested(self) -> bool:
         """Whether the run is to checkpoint and end now."""
         ...
@@ -24,6 +28,9 @@ class Silent:
     def progress(
         self, phase: str, *, tokens: int, total: int, loss: float | None = None, bpb: float | None = None
     ) -> None:
+        pass
+
+    def report(self, *, tokens: int, bpb: float) -> None:
         pass
 
     def stop_requested(self) -> bool:

@@ -69,6 +69,8 @@ class Record(Callback):
             self.control.progress("train", tokens=tokens, total=self.steps * self.batch_tokens, bpb=valid["valid_bpb"])
         if valid or step % self.every == 0 or step in (1, self.steps):
             self.logger.log({**self.row(step, device=pl_module.device.type), **outputs, **valid})
+        if valid:
+            self.control.report(tokens=tokens, bpb=valid["valid_bpb"])
 
     def row(self, step: int, *, device: str) -> dict[str, float]:
         """The columns that do not come from the model."""
