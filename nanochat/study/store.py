@@ -80,6 +80,7 @@ class Store:
             wanted = replace(budget, trials=max(budget.trials, self.budget.trials))
             if wanted != self.budget:
                 self.storage.write("budget", wanted.data())
+                self._read()
 
     def claim(self) -> Trial | None:
         """Take over the next trial whose dependencies are met; None if there is none now.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from nanochat.core.errors import Problem, SpecError, spec_error
 from nanochat.core.spec import Spec, load, option_of
+from nanochat.pruner.base import PrunerSpec
 from nanochat.run.spec import RunSpec, Settings, run_spec, settings
+from nanochat.sampler.base import SamplerSpec
 from nanochat.study.compare import CompareSpec, Study
 
 T = TypeVar("T")
@@ -38,13 +41,15 @@ def perform(config: Mapping[str, Any]) -> int:
 
 def validate(config: Mapping[str, Any]) -> tuple[RunSpec, Settings, TaskSpec]:
     """The Specs of a whole config. Raises `SpecError` with every problem in any of its sections."""
-    known = {*RunSpec.model_fields, *Settings.model_fields, "task", "study"}
+    about_study = {"study": CompareSpec, "sampler": SamplerSpec, "pruner": PrunerSpec}
+    known = {*RunSpec.model_fields, *Settings.model_fields, "task", *about_study}
     top = "known at the top level: " + ", ".join(sorted(known))
     problems = [Problem(key=key, rule="no such key", remedy=top) for key in config if key not in known]
     run = _collect(problems, lambda: run_spec(config))
     how = _collect(problems, lambda: settings(config))
     task = _collect(problems, lambda: load(config.get("task", {}), TaskSpec, at="task"))
-    _collect(problems, lambda: load(config.get("study", {}), CompareSpec, at="study"))
+    for section, base in about_study.items():
+        _collect(problems, functools.partial(load, config.get(section, {}), base, at=section))
     if run is None or how is None or task is None or problems:
         raise SpecError(problems)
     return run, how, task

@@ -86,7 +86,7 @@ def test_every_field_of_a_yaml_is_explained(group, name):
 
 def test_the_top_level_is_the_run_and_how_it_is_carried_out():
     config = compose([])
-    assert set(config) == {*RunSpec.model_fields, *Settings.model_fields, "task", "study"}
+    assert set(config) == {*RunSpec.model_fields, *Settings.model_fields, "task", "study", "sampler", "pruner"}
     for key, spec in (("batch", BatchSpec), ("stop", StopSpec), ("paths", PathsSpec)):
         assert set(config[key]) == set(spec.model_fields)
     assert not set(RunSpec.model_fields) & set(Settings.model_fields)

@@ -55,11 +55,10 @@ def test_reopening_keeps_what_the_first_machine_derived(tmp_path: Path) -> None:
     ("change", "word"),
     [
         ({"seeds": (1, 2, 3)}, "seeds"),
-        ({"lag": 5}, "lag: there 2, here 5"),
-        ({"seed": 7}, "seed: there 0, here 7"),
         ({"tune_seed": 9}, "tune_seed: there 0, here 9"),
         ({"runs": {**RUNS, "mla": {**RUNS["mla"], "lr": {"peak": 0.5}}}}, "runs.mla.lr.peak: there 0.003, here 0.5"),
-        ({"arms": definition(tuned=["mla"]).arms}, "axes"),
+        ({"arms": definition(arms=["mla", "nsa"]).arms}, "arms[1].name: there gqa, here nsa"),
+        ({"objectives": ("bpb", "params")}, "objectives"),
     ],
 )
 def test_another_study_is_refused_naming_the_difference(tmp_path: Path, change: dict, word: str) -> None:
@@ -67,6 +66,16 @@ def test_another_study_is_refused_naming_the_difference(tmp_path: Path, change: 
         open_definition(stored(tmp_path, definition()), replace(definition(), **change))
     assert word in str(error.value)
     assert str(error.value).startswith("study.name=test: is another study")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lag": 5}, {"seed": 7}, {"arms": definition(tuned=["mla"]).arms}, {"sampler": {"_target_": "other"}}],
+)
+def test_another_search_is_the_same_study_on_the_machine_that_began_it(tmp_path: Path, change: dict) -> None:
+    wanted = replace(definition(), threads=7, name="x", **change)
+    found = open_definition(stored(tmp_path, definition()), wanted)
+    assert found == replace(definition(), **change)
 
 
 def test_differences_names_keys_that_one_side_lacks() -> None:
@@ -82,7 +91,7 @@ def test_the_default_name_is_readable_and_follows_from_what_decides_runs(tmp_pat
     first = name(*arms)
     assert first.startswith("mla-gqa-")
     assert name(*arms, "study.slots=1", "study.trials=30", "paths.experiments=elsewhere", "code=accept") == first
-    assert len({first, name(*arms, "context=64"), name(*arms, "study.seed=1")}) == 3
+    assert len({first, name(*arms, "context=64"), name(*arms, "study.tune_seed=7")}) == 3
 
 
 def test_the_default_name_is_a_folder_even_for_odd_arms() -> None:

@@ -11,8 +11,8 @@ import pytest
 from nanochat.core.compose import Choice, Interval
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
-from nanochat.study.trial import Trial
 from nanochat.study.table import Row, arm_results, at_edge, csv_text, read_csv, rows
+from nanochat.study.trial import Trial
 from tests.study.definitions import PEAK, definition
 
 DEPTH = Axis("depth", Interval(1, 4, log=False, integer=True))

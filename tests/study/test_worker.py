@@ -73,7 +73,7 @@ def test_a_death_does_not_count_until_the_third_in_a_row(tmp_path: Path) -> None
 
 
 def test_parameters_that_make_no_run_are_a_failed_trial(tmp_path: Path) -> None:
-    rows = run_study(tmp_path, "attention.heads=choice(4, 3)", "study.trials=4", target=targets.complete).rows
+    rows = run_study(tmp_path, "attention.heads=choice(4, 3)", "study.trials=8", target=targets.complete).rows
     by_heads = {row["attention.heads"]: row for row in rows if row["phase"] == "tune"}
     assert by_heads["4"]["status"] == "complete"
     assert by_heads["3"]["status"] == "failed"
