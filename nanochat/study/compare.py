@@ -11,6 +11,7 @@ from pydantic import Field
 
 from nanochat.core.artifact import write_json, write_text
 from nanochat.core.errors import spec_error
+from nanochat.core.gpu import gpus
 from nanochat.core.spec import Count, Int, Positive, Spec, load
 from nanochat.run import child
 from nanochat.run.spec import Settings, settings
@@ -21,6 +22,7 @@ from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
 from nanochat.study.pool import PRELOAD, Pool, Target
 from nanochat.study.runs import Runs, default_slots, define
+from nanochat.study.slots import open_slots
 from nanochat.study.store import Store
 from nanochat.study.watch import Watch
 from nanochat.study.worker import Worker
@@ -123,12 +125,23 @@ def _begin(study: Study) -> Study:
 
 
 def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> bool:
-    pool = Pool(target, slots=study.slots, threads=study.definition.threads, preload=preload)
-    try:
-        with Watch(study.definition.name, study.slots) as watch:
-            return Worker(store, runs=study.runs, pool=pool, watch=watch).work()
-    finally:
-        pool.close()
+    device = study.definition.device
+    with open_slots(
+        device,
+        count=study.slots,
+        gpus=None,
+        per_gpu=study.slots,
+        devices=1,
+        threads=study.definition.threads,
+        memory=lambda: None,
+        found=gpus() if device == "cuda" else [],
+    ) as slots:
+        pool = Pool(target, slots=slots, preload=preload)
+        try:
+            with Watch(study.definition.name, len(slots)) as watch:
+                return Worker(store, runs=study.runs, pool=pool, watch=watch).work()
+        finally:
+            pool.close()
 
 
 def _write(study: Study, found: Sequence[table.Row], *, complete: bool) -> None:
