@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,15 +15,15 @@ from nanochat.core.errors import spec_error
 from nanochat.core.gpu import gpus
 from nanochat.core.spec import Count, Int, Positive, Spec, load
 from nanochat.run import child
-from nanochat.run.spec import Settings, settings
+from nanochat.run.spec import RunSpec, Settings, settings
 from nanochat.study import table
-from nanochat.study.axes import read_axes
+from nanochat.study.axes import Arm, read_axes
 from nanochat.study.definition import FILE, Definition, default_name, open_definition, plain
 from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
 from nanochat.study.pool import PRELOAD, Pool, Target
 from nanochat.study.runs import Runs, default_slots, define
-from nanochat.study.slots import open_slots
+from nanochat.study.slots import Slot, open_slots
 from nanochat.study.store import Store
 from nanochat.study.watch import Watch
 from nanochat.study.worker import Worker
@@ -62,6 +63,30 @@ class Study:
     @property
     def slots(self) -> int:
         return self.spec.slots or default_slots(self.definition.device)
+
+    def open_slots(self) -> AbstractContextManager[list[Slot]]:
+        """The places in which this command runs the study's runs."""
+        device = self.definition.device
+        return open_slots(
+            device,
+            count=self.slots,
+            gpus=None,
+            per_gpu=self.slots,
+            devices=1,
+            threads=self.definition.threads,
+            memory=lambda: None,
+            found=gpus() if device == "cuda" else [],
+        )
+
+    def first_run(self, arm: Arm) -> RunSpec:
+        """The run that an arm begins with: trial 0 of its tuning, or its first seed."""
+        seed = self.definition.tune_seed if arm.axes else self.definition.seeds[0]
+        return self.runs.spec(arm, params=self.definition.first[arm.name], seed=seed)
+
+    def written_rows(self) -> list[table.Row]:
+        """The rows of `results.csv`, as the last command on this study left it; none where there was none."""
+        path = self.folder / table.FILE
+        return table.read_csv(path, self.definition) if path.exists() else []
 
 
 @dataclass(frozen=True)
@@ -125,17 +150,7 @@ def _begin(study: Study) -> Study:
 
 
 def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> bool:
-    device = study.definition.device
-    with open_slots(
-        device,
-        count=study.slots,
-        gpus=None,
-        per_gpu=study.slots,
-        devices=1,
-        threads=study.definition.threads,
-        memory=lambda: None,
-        found=gpus() if device == "cuda" else [],
-    ) as slots:
+    with study.open_slots() as slots:
         pool = Pool(target, slots=slots, preload=preload)
         try:
             with Watch(study.definition.name, len(slots)) as watch:
