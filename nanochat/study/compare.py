@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,13 +12,15 @@ from pydantic import Field
 
 from nanochat.core.artifact import write_json, write_text
 from nanochat.core.errors import spec_error
+from nanochat.core.gpu import gpus
 from nanochat.core.spec import Count, Int, Positive, Spec, load
 from nanochat.pruner.base import PrunerSpec
 from nanochat.run import child
-from nanochat.run.spec import Settings, settings
+from nanochat.run.memory import training_memory
+from nanochat.run.spec import RunSpec, Settings, settings
 from nanochat.sampler.base import SamplerSpec
 from nanochat.study import table
-from nanochat.study.axes import read_axes
+from nanochat.study.axes import Arm, read_axes
 from nanochat.study.budget import Budget, check_flops
 from nanochat.study.definition import FILE, Definition, default_name, open_definition, plain
 from nanochat.study.failures import Policy, PolicyText
@@ -25,7 +28,8 @@ from nanochat.study.join import join, meet_code
 from nanochat.study.lease import Leases
 from nanochat.study.objectives import Objective, check_objectives, check_searches
 from nanochat.study.pool import PRELOAD, Pool, Target
-from nanochat.study.runs import Runs, default_slots, define
+from nanochat.study.runs import Runs, define
+from nanochat.study.slots import Slot, open_slots
 from nanochat.study.store import Store
 from nanochat.study.watch import Watch
 from nanochat.study.worker import Worker
@@ -79,9 +83,34 @@ class Study:
         """The study's folder in the lab notebook."""
         return Path(self.settings.paths.experiments).expanduser().absolute() / self.definition.name
 
-    @property
-    def slots(self) -> int:
-        return self.spec.slots or default_slots(self.definition.device)
+    def open_slots(self) -> AbstractContextManager[list[Slot]]:
+        """The places in which this command runs the study's runs."""
+        device = self.definition.device
+        return open_slots(
+            device,
+            count=self.spec.slots,
+            gpus=self.spec.gpus,
+            per_gpu=self.spec.per_gpu,
+            devices=1,
+            threads=self.definition.threads,
+            memory=self.largest_memory,
+            found=gpus() if device == "cuda" else [],
+        )
+
+    def first_run(self, arm: Arm) -> RunSpec:
+        """The run that an arm begins with: trial 0 of its tuning, or its first seed."""
+        seed = self.definition.tune_seed if arm.axes else self.definition.seeds[0]
+        return self.runs.spec(arm, params=self.definition.first[arm.name], seed=seed)
+
+    def largest_memory(self) -> int | None:
+        """Bytes that the dearest arm trains in, by estimate; None where one of them cannot be estimated."""
+        found = [training_memory(self.first_run(arm)).total for arm in self.definition.arms]
+        return None if None in found else max(filter(None, found))
+
+    def written_rows(self) -> list[table.Row]:
+        """The rows of `results.csv`, as the last command on this study left it; none where there was none."""
+        path = self.folder / table.FILE
+        return table.read_csv(path, self.definition) if path.exists() else []
 
 
 @dataclass(frozen=True)
@@ -194,22 +223,23 @@ def _under_this_code(study: Study, store: Store, *, leases: Leases) -> tuple[Stu
 
 def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> bool:
     spec = study.spec
-    pool = Pool(target, slots=study.slots, threads=study.definition.threads, preload=preload)
-    try:
-        with Watch(study.definition.name, study.slots) as watch:
-            worker = Worker(
-                store,
-                runs=study.runs,
-                pool=pool,
-                watch=watch,
-                policy=Policy.parse(spec.on_failure),
-                most_lost=spec.most_lost,
-                fail_fast=spec.fail_fast,
-                patience=spec.patience,
-            )
-            return worker.work()
-    finally:
-        pool.close()
+    with study.open_slots() as slots:
+        pool = Pool(target, slots=slots, preload=preload)
+        try:
+            with Watch(study.definition.name, slots=[slot.label for slot in slots]) as watch:
+                worker = Worker(
+                    store,
+                    runs=study.runs,
+                    pool=pool,
+                    watch=watch,
+                    policy=Policy.parse(spec.on_failure),
+                    most_lost=spec.most_lost,
+                    fail_fast=spec.fail_fast,
+                    patience=spec.patience,
+                )
+                return worker.work()
+        finally:
+            pool.close()
 
 
 def _write(study: Study, found: Sequence[table.Row], *, complete: bool) -> None:

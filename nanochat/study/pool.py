@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
+from nanochat.study.slots import Slot, thread_variables
+
 Target = Callable[[dict[str, Any], Connection], None]
 Message = dict[str, Any]
 
@@ -29,19 +31,20 @@ EXIT_SECONDS = 30.0
 
 
 class Child:
-    """A run in its process, in slot number `slot`.
+    """A run in its process, in the slot of number `slot`.
 
     tag: whatever its owner knows it by · last: its last word, once it has come.
     """
 
-    def __init__(self, target: Target, request: dict[str, Any], *, slot: int, tag: Any) -> None:
-        self.slot = slot
+    def __init__(self, target: Target, request: dict[str, Any], *, slot: Slot, tag: Any) -> None:
+        self.slot = slot.number
         self.tag = tag
         self.last: Message | None = None
         self.last_at = 0.0
         context = _context()
         self.channel, theirs = context.Pipe()
-        self.process = context.Process(target=target, args=(request, theirs), daemon=True)
+        request = {**request, "environment": dict(slot.environment)}
+        self.process = context.Process(target=_enter, args=(target, request, theirs, slot.cores), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -92,17 +95,19 @@ class Child:
 
 
 class Pool:
-    """`slots` runs at a time, each with `threads` CPU threads. `target` is what a run's process calls."""
+    """A run at a time in each of `slots`. `target` is what a run's process calls."""
 
-    def __init__(self, target: Target, *, slots: int, threads: int, preload: Sequence[str] = PRELOAD) -> None:
+    def __init__(self, target: Target, *, slots: Sequence[Slot], preload: Sequence[str] = PRELOAD) -> None:
         self.target = target
-        self.free = list(range(slots))
+        self.slots = {slot.number: slot for slot in slots}
+        self.free = sorted(self.slots)
         self.children: list[Child] = []
-        _start_server(preload, environment={name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
+        # Libraries read the number of threads when they are loaded, which the server does. The GPU is each run's own.
+        _start_server(preload, environment=thread_variables(slots[0].threads))
 
     def start(self, request: dict[str, Any], *, tag: Any) -> Child:
-        """Begin a run in a free slot."""
-        child = Child(self.target, request, slot=self.free.pop(0), tag=tag)
+        """Begin a run in a free slot, with the slot's environment under `environment` in its request."""
+        child = Child(self.target, request, slot=self.slots[self.free.pop(0)], tag=tag)
         self.children.append(child)
         return child
 
@@ -137,6 +142,14 @@ class Pool:
         for child in self.children:
             child.close()
         self.children.clear()
+
+
+def _enter(target: Target, request: dict[str, Any], channel: Connection, cores: Sequence[int]) -> None:
+    """The first thing in a run's process: be in the slot, before anything wakes CUDA or starts a thread."""
+    os.environ.update(request["environment"])
+    if cores:
+        os.sched_setaffinity(0, cores)
+    target(request, channel)
 
 
 def _context() -> ForkServerContext | SpawnContext:

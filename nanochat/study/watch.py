@@ -37,10 +37,10 @@ class Running:
 
 @dataclass
 class Watch:
-    """Shows what the worker tells it. `trials` and `total` are the study's, as last read from its store."""
+    """Shows what the worker tells it. `slots`: their labels · `trials`, `total`: the study's, as last read."""
 
     name: str
-    slots: int
+    slots: Sequence[str]
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
     running: dict[int, Running] = field(default_factory=dict)
     trials: Sequence[Trial] = ()
@@ -121,17 +121,17 @@ class Watch:
 
     def _slots(self, now: float) -> Table:
         table = Table(box=None, pad_edge=False, width=80)
-        for name, width in (("slot", 4), ("run", 34), ("", 5), ("done", 5), ("left", 8), ("valid bpb", 9)):
+        for name, width in (("slot", 11), ("run", 28), ("", 5), ("done", 5), ("left", 8), ("valid bpb", 9)):
             table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
-        for slot in range(self.slots):
+        for slot, label in enumerate(self.slots):
             run = self.running.get(slot)
             if run is None:
-                table.add_row(str(slot), "–")
+                table.add_row(label, "–")
                 continue
             left = run.seconds_left(now)
             bpb = "" if run.bpb is None else f"{run.bpb:.4f}"
             time_left = "" if left is None else clock(left)
-            table.add_row(str(slot), run.trial.label, run.phase, f"{run.share:.0%}", time_left, bpb)
+            table.add_row(label, run.trial.label, run.phase, f"{run.share:.0%}", time_left, bpb)
         return table
 
     def _best(self) -> Table:
@@ -151,7 +151,7 @@ class Watch:
         if not self.ran:
             return None
         open_runs = self.total - self.done() - sum(run.share for run in self.running.values())
-        return max(0.0, open_runs) * self.seconds / self.ran / self.slots
+        return max(0.0, open_runs) * self.seconds / self.ran / len(self.slots)
 
 
 def brief(value: Any) -> str:

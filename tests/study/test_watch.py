@@ -33,7 +33,7 @@ def shown() -> io.StringIO:
 @pytest.fixture
 def watch(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Watch:
     monkeypatch.setattr(module, "quiet", lambda: False)
-    return Watch("a-study", 2, console=Console(file=shown, width=80, highlight=False))
+    return Watch("a-study", ["cpu 0", "cpu 1"], console=Console(file=shown, width=80, highlight=False))
 
 
 def drawn(watch: Watch, shown: io.StringIO, *, now: float) -> list[str]:
@@ -74,7 +74,9 @@ def test_without_a_terminal_every_finished_trial_is_a_line(watch: Watch, shown: 
 
 def test_on_a_terminal_the_live_view_is_drawn(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "quiet", lambda: False)
-    with Watch("a-study", 1, console=Console(file=shown, width=80, force_terminal=True, highlight=False)) as watch:
+    with Watch(
+        "a-study", ["cpu"], console=Console(file=shown, width=80, force_terminal=True, highlight=False)
+    ) as watch:
         watch.sync([], 4)
         watch.refresh()
     assert "0 of 4 trials" in shown.getvalue()
