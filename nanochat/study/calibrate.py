@@ -198,6 +198,9 @@ class Stopwatch:
         if phase == "train":
             self.ends.append(time.monotonic())
 
+    def report(self, *, tokens: int, bpb: float) -> None:
+        pass
+
     def stop_requested(self) -> bool:
         timed = self.ends[WARM_STEPS - 1 :]
         enough = len(timed) > STEPS and (timed[-1] - timed[0] > SECONDS or len(timed) > self.steps)
