@@ -33,7 +33,7 @@ def main() -> int:
 
         nonlocal code, failure
         try:
-            code = perform(plain(config))
+            code = perform(plain(config), words)
         except (SpecError, MachineError) as error:  # kept until Hydra is done: it would print a line of its own
             failure = error
 

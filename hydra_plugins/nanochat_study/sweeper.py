@@ -23,16 +23,20 @@ class NanochatStudy(Sweeper):
 
     def __init__(self, params: Any) -> None:
         self.params = params
+        self.config: Any = None
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         self.config = config
 
     def sweep(self, arguments: list[str]) -> None:
+        from omegaconf import OmegaConf
+
         from nanochat.core.compose import plain
-        from nanochat.task.study import sweep
+        from nanochat.task.sweep import sweep
 
         typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
         brought = [f"{key}={value}" for key, value in (self.params or {}).items() if key not in typed]
         # Hydra drops what a sweeper returns: a study that was stopped must not end as one that is done.
-        if code := sweep(plain(self.config), [*brought, *arguments]):
+        launcher: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
+        if code := sweep(plain(self.config), [*brought, *arguments], launcher=launcher):
             raise SystemExit(code)

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from nanochat.core.compose import Interval
 from nanochat.report.frame import Frame, Run
+from nanochat.study import table
 
 # Okabe & Ito's palette (jfly.uni-koeln.de/color), without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -66,7 +67,7 @@ def search_slice(frame: Frame, axis: str) -> go.Figure:
     """Valid bits per byte of the tuning trials against one searched value."""
     figure = go.Figure()
     for arm in frame.arms:
-        found = [run for run in frame.tuning(arm) if axis in run.params and run.valid_bpb is not None]
+        found = [run for run in frame.tuning(arm) if axis in run.params and run.status == "complete"]
         found.sort(key=lambda run: run.params[axis])
         figure.add_scatter(
             x=[run.params[axis] for run in found],
@@ -80,6 +81,34 @@ def search_slice(frame: Frame, axis: str) -> go.Figure:
     if all(isinstance(domain, Interval) and domain.log for domain in domains):
         figure.update_xaxes(type="log", dtick="D2", tickformat=".2~g")
     return styled(figure, x=axis, y="bits per byte (valid)")
+
+
+def trade_offs(frame: Frame) -> go.Figure:
+    """The first two objectives of every complete run, and the front that no other beats."""
+    first, second = map(table.tuning_column, frame.definition.objectives[:2])
+    figure = go.Figure()
+    complete = [row for row in frame.rows if row["status"] == "complete"]
+    tuned = [row for row in complete if row["phase"] == "tune"] or complete
+    for arm in frame.arms:
+        own = [row for row in tuned if row["arm"] == arm]
+        figure.add_scatter(
+            x=[row[second] for row in own],
+            y=[row[first] for row in own],
+            mode="markers",
+            name=arm,
+            marker={"color": colour(frame, arm), "size": 8},
+            text=[f"{row['phase']} {row['number']}" for row in own],
+            hovertemplate=f"{arm}, %{{text}}<br>%{{x:,}}<br>%{{y:.4f}}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[point.values[1] for point in frame.front],
+        y=[point.values[0] for point in frame.front],
+        mode="lines",
+        line={"color": "#888", "width": 1, "shape": "vh"},
+        name="front",
+        hoverinfo="skip",
+    )
+    return styled(figure, x=frame.definition.objectives[1], y=frame.definition.objectives[0])
 
 
 def colour(frame: Frame, arm: str) -> str:

@@ -46,6 +46,8 @@ class Frame:
     results: Sequence[table.ArmResult]
     described: dict[str, Any] | None
     finished: dict[str, Any] | None
+    rows: Sequence[table.Row]
+    front: Sequence[table.Point]
 
     @property
     def name(self) -> str:
@@ -123,6 +125,8 @@ def read_frame(folder: Path, *, settings: Settings) -> Frame:
         results=table.arm_results(definition, rows),
         described=source.description() if source else None,
         finished=source.result() if source else None,
+        rows=rows,
+        front=table.trade_offs(definition, rows),
     )
 
 

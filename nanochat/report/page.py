@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from nanochat.report import figures
 from nanochat.report.frame import Frame, difference_text, number_text, param_text
 
 
-def write_page(frame: Frame, path: Path, *, sample: str) -> None:
-    """Render the study to `path`, atomically. Plotly lies in the page: nothing is fetched when it is opened."""
+def write_page(frame: Frame, path: Path, *, sample: str, dead: Sequence[str]) -> None:
+    """Render the study to `path`, atomically. Plotly lies in the page: nothing is fetched when it is opened.
+
+    `dead`: what changed nothing, in words.
+    """
     templates = environment()
     templates.filters.update(number=number_text, param=param_text)
     slices = [(axis, figures.search_slice(frame, axis)) for axis in figures.searched(frame.runs)]
@@ -25,6 +29,8 @@ def write_page(frame: Frame, path: Path, *, sample: str) -> None:
         frame=frame,
         arms=[(result, difference_text(result)) for result in frame.results],
         sample=sample,
+        dead=dead,
+        front=div(figures.trade_offs(frame)) if len(frame.definition.objectives) > 1 else None,
         provenance=provenance(frame),
         command=command(frame),
         style=Markup(resources.files("nanochat.report").joinpath("templates/style.css").read_text()),

@@ -1,4 +1,4 @@
-"""A study's arms as a table for the terminal."""
+"""A study's results as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -25,4 +25,16 @@ def arms_table(frame: Frame) -> Table:
     if frame.at_edge:
         table.caption = "* at the edge of its range: the optimum may lie outside"
         table.caption_justify = "left"
+    return table
+
+
+def front_table(frame: Frame) -> Table:
+    """The runs that no other beats in every objective, a line each."""
+    objectives = frame.definition.objectives
+    table = Table(title=f"best trade-offs of {' and '.join(objectives)}", title_justify="left", box=None)
+    table.add_column("run", overflow="fold")
+    for name in objectives:
+        table.add_column(name, justify="right")
+    for point in frame.front:
+        table.add_row(point.label, *(f"{value:,.4f}" if value < 100 else f"{value:,.0f}" for value in point.values))
     return table

@@ -175,26 +175,56 @@ def folder_of(spec: CompareSpec, how: Settings, *, name: str) -> Path:
     return Path(spec.dir).expanduser().absolute() if spec.dir else how.paths.studies / name
 
 
-def work_on(study: Study, *, target: Target = child.main, preload: Sequence[str] = PRELOAD) -> Outcome:
+def work_on(
+    study: Study,
+    *,
+    target: Target = child.main,
+    preload: Sequence[str] = PRELOAD,
+    grow: bool = True,
+    begin_again: bool = False,
+) -> Outcome:
     """Work on a study until its budget is met or somebody interrupts, then write its files.
 
-    `target` is what the process of a run calls.
+    target: what the process of a run calls · grow: set the budget to this command's · begin_again: first put up what
+    failed for another attempt.
     """
     leases = Leases(study.folder / "workers", seconds=study.spec.lease_seconds)
     with leases.held():
-        study = _with(study, join(study.folder, study.definition, others=leases.others()))
-        store = open_store(study, leases=leases)
-        store.grow(study.spec.budget)
+        study, store = prepare(study, leases=leases, grow=grow, begin_again=begin_again)
         again = store.done()
         if not again:
-            study, store = _under_this_code(study, store, leases=leases)
-        complete = again or _work(study, store, target=target, preload=preload)
-        found = table.rows(store.trials())
+            _work(study, store, target=target, preload=preload)
+        return outcome_of(study, store, again=again)
+
+
+def prepare(study: Study, *, leases: Leases, grow: bool = True, begin_again: bool = False) -> tuple[Study, Store]:
+    """The study as it is stored, and its memory, ready to be worked on by this code.
+
+    Raises `SpecError` where the study, its texts or its code are not what they were.
+    """
+    study = _with(study, join(study.folder, study.definition, others=leases.others()))
+    store = store_of(study, leases=leases)
+    if grow:
+        store.grow(study.spec.budget)
+    if begin_again:
+        store.begin_again()
+    if not store.done():
+        definition = meet_code(study.folder, study.definition, rule=study.settings.code, others=leases.others())
+        if definition != study.definition:  # a new round: everything is run again
+            study = _with(study, definition)
+            store = store_of(study, leases=leases)
+            store.grow(study.spec.budget)
+    return study, store
+
+
+def outcome_of(study: Study, store: Store, *, again: bool) -> Outcome:
+    """Where the study stands, written to its files."""
+    found, complete = table.rows(store.trials()), store.done()
     _write(study, found, complete=complete)
     return Outcome(study=study, rows=found, complete=complete, again=again)
 
 
-def open_store(study: Study, *, leases: Leases) -> Store:
+def store_of(study: Study, *, leases: Leases) -> Store:
     """The study's memory."""
     return Store(
         study.folder,
@@ -210,18 +240,7 @@ def _with(study: Study, definition: Definition) -> Study:
     return replace(study, definition=definition, runs=replace(study.runs, definition=definition))
 
 
-def _under_this_code(study: Study, store: Store, *, leases: Leases) -> tuple[Study, Store]:
-    """The study as this code may go on with it: as it is, or in a new round."""
-    definition = meet_code(study.folder, study.definition, rule=study.settings.code, others=leases.others())
-    if definition == study.definition:
-        return study, store
-    study = _with(study, definition)
-    store = open_store(study, leases=leases)
-    store.grow(study.spec.budget)
-    return study, store
-
-
-def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> bool:
+def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> None:
     spec = study.spec
     with study.open_slots() as slots:
         pool = Pool(target, slots=slots, preload=preload)
@@ -237,7 +256,7 @@ def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str])
                     fail_fast=spec.fail_fast,
                     patience=spec.patience,
                 )
-                return worker.work()
+                worker.work()
         finally:
             pool.close()
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from nanochat.core.compose import Choice, Interval
 from nanochat.stats.paired import Verdict, verdicts
+from nanochat.stats.pareto import front
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
 from nanochat.study.trial import Trial
@@ -126,6 +127,29 @@ def arm_results(definition: Definition, found: Sequence[Row]) -> list[ArmResult]
         for arm, arm_scores, verdict in zip(definition.arms, table, words, strict=True)
         for best in [_best(arm, found, definition.objectives[0])]
     ]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run among the best trade-offs: its label, and its objectives in the study's order."""
+
+    label: str
+    values: tuple[float, ...]
+
+
+def trade_offs(definition: Definition, found: Sequence[Row]) -> list[Point]:
+    """The Pareto front of the study's objectives, best first by the first one.
+
+    Over all tuning trials, or, where nothing was tuned, over the confirming runs.
+    """
+    complete = [row for row in found if row["status"] == "complete"]
+    tuned = [row for row in complete if row["phase"] == "tune"]
+    columns = [tuning_column(name) for name in definition.objectives]
+    points = [
+        Point(f"{row['arm']} {row['phase']} {row['number' if tuned else 'seed']}", tuple(row[c] for c in columns))
+        for row in tuned or complete
+    ]
+    return sorted((points[i] for i in front([point.values for point in points])), key=lambda point: point.values)
 
 
 def at_edge(axis: Axis, value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from nanochat.core.errors import Problem, SpecError, spec_error
@@ -33,9 +33,22 @@ class TaskSpec(Spec):
         raise spec_error("task", option_of(self), "does nothing with -m", "leave -m out, or use task=train")
 
 
-def perform(config: Mapping[str, Any]) -> int:
-    """Validate a composed config and hand it to its task; returns the exit code."""
+class StudyTaskSpec(TaskSpec):
+    """Something that `run.py` does with studies that are there already, not with a run."""
+
+    def perform(self, run: RunSpec, *, settings: Settings) -> int:
+        raise NotImplementedError("attends to studies")
+
+    @abstractmethod
+    def attend(self, config: Mapping[str, Any], words: Sequence[str]) -> int:
+        """Do it, by a whole composed config and the overrides that made it; returns the exit code."""
+
+
+def perform(config: Mapping[str, Any], words: Sequence[str]) -> int:
+    """Validate a composed config, made by the overrides `words`, and hand it to its task; returns the exit code."""
     run, how, task = validate(config)
+    if isinstance(task, StudyTaskSpec):
+        return task.attend(config, words)
     return task.perform(task.prepare(run), settings=how)
 
 

@@ -1,67 +1,41 @@
-"""`-m`: carry out a study, show its table and a sample of its best model, write its page."""
+"""`task=study`: what studies there are, how one stands, what failed; `task.retry=failed` begins that again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from rich.console import Console
 
-from nanochat.report.frame import Frame, read_frame
-from nanochat.report.page import write_page
-from nanochat.report.terminal import arms_table
-from nanochat.run.folder import RunFolder
-from nanochat.run.trained import load_trained
-from nanochat.study.compare import Outcome, open_study, work_on
-from nanochat.task.base import validate
-from nanochat.task.train import TrainSpec
-
-PAGE = "results.html"
-
-# What the sample of a study's best model is drawn with: the same words every time.
-DRAWING = {"prompt": "", "tokens": 400, "temperature": 0.7, "top_k": None, "seed": 0}
+from nanochat.core.spec import load
+from nanochat.report.state import State, details, overview
+from nanochat.run.spec import settings
+from nanochat.study.compare import CompareSpec, work_on
+from nanochat.study.reopen import find, folders, look, reopen
+from nanochat.task.base import StudyTaskSpec
+from nanochat.task.conclude import conclude
 
 
-def sweep(config: Mapping[str, Any], overrides: Sequence[str]) -> int:
-    """Work on the study that the overrides of a `-m` command describe; returns the exit code."""
-    _, how, task = validate(config)
-    study = open_study(config, overrides)
-    if not isinstance(task, TrainSpec):
-        return task.survey(study)
-    console = Console(highlight=False)
-    outcome = work_on(study)
-    frame = read_frame(study.folder, settings=how)
-    if not outcome.complete:
-        console.print(arms_table(frame))
-        console.print(f"study {frame.name}: stopped; the same command continues", soft_wrap=True)
-        return 130
-    sample = best_sample(outcome)
-    page = study.folder / PAGE
-    write_page(frame, page, sample=sample)
-    show(frame, console, again=outcome.again, sample=sample)
-    console.print(f"page: {page}", soft_wrap=True)
-    console.print(f"notebook: {study.notebook}", soft_wrap=True)
-    return 0
+class StudySpec(StudyTaskSpec):
+    """Without `study.name` all studies, a line each; with it one of them; nothing is run unless `retry` asks for it."""
+
+    retry: Literal["failed"] | None
+
+    def attend(self, config: Mapping[str, Any], words: Sequence[str]) -> int:
+        spec, how = load(config["study"], CompareSpec, at="study"), settings(config)
+        console = Console(highlight=False)
+        if self.retry:
+            study, budgeted = reopen(config, words)
+            return conclude(work_on(study, grow=budgeted, begin_again=True), console=console)
+        if spec.name is None and spec.dir is None:
+            states = [_state(folder, spec) for folder in folders(how.paths.studies)]
+            console.print(overview(states, studies=how.paths.studies))
+            return 0
+        console.print(details(_state(find(config), spec), runs=how.paths.runs))
+        return 0
 
 
-def show(frame: Frame, console: Console, *, again: bool, sample: str) -> None:
-    """The table, the verdict in words and the sample."""
-    if again:
-        console.print(f"study {frame.name} is complete: nothing left to run")
-    console.print(arms_table(frame))
-    console.print(frame.verdict)
-    if sample:
-        console.rule("a sample of the best model", align="left")
-        console.print(sample, markup=False, soft_wrap=True)
-        console.rule()
-
-
-def best_sample(outcome: Outcome) -> str:
-    """Text from the confirming run with the best test score; empty where every run failed."""
-    scored = [row for row in outcome.rows if row["phase"] == "seed" and row["test_bpb"] is not None]
-    if not scored:
-        return ""
-    best = min(scored, key=lambda row: row["test_bpb"])
-    how = outcome.study.settings
-    trained = load_trained(RunFolder(how.paths.runs / best["key"]), settings=how)
-    return trained.sample(**DRAWING)
+def _state(folder: Path, spec: CompareSpec) -> State:
+    definition, store, leases = look(folder, url=spec.storage, lease_seconds=spec.lease_seconds)
+    return State(folder=folder, definition=definition, store=store, workers=leases.others(), alive=leases.alive)
