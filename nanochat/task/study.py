@@ -9,11 +9,13 @@ from rich.console import Console
 
 from nanochat.report.frame import Frame, read_frame
 from nanochat.report.page import write_page
+from nanochat.report.planned import view
 from nanochat.report.terminal import arms_table
 from nanochat.run.folder import RunFolder
 from nanochat.run.trained import load_trained
 from nanochat.study.compare import Outcome, open_study, work_on
 from nanochat.task.base import validate
+from nanochat.task.plan import plan_study
 from nanochat.task.train import TrainSpec
 
 PAGE = "results.html"
@@ -29,6 +31,9 @@ def sweep(config: Mapping[str, Any], overrides: Sequence[str]) -> int:
     if not isinstance(task, TrainSpec):
         return task.survey(study)
     console = Console(highlight=False)
+    plan = plan_study(study)
+    if plan.left:
+        console.print(*view(plan), sep="\n")
     outcome = work_on(study)
     frame = read_frame(study.folder, settings=how)
     if not outcome.complete:
