@@ -97,6 +97,15 @@ class Study:
             found=gpus() if device == "cuda" else [],
         )
 
+    def tuning(self, arm: Arm) -> int:
+        """Tuning trials of an arm."""
+        return self.spec.trials + self.spec.extend if arm.axes else 0
+
+    @property
+    def total(self) -> int:
+        """Runs of the whole study."""
+        return sum(self.tuning(arm) + len(self.definition.seeds) for arm in self.definition.arms)
+
     def first_run(self, arm: Arm) -> RunSpec:
         """The run that an arm begins with: trial 0 of its tuning, or its first seed."""
         seed = self.definition.tune_seed if arm.axes else self.definition.seeds[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nanochat.run.memory import training_memory
@@ -52,7 +52,8 @@ class Plan:
     """A whole study on this worker's slots.
 
     pruned: runs may be stopped early, so everything here is an upper bound · most_flops, most_hours: the study's caps,
-    None for none · free: bytes left on the disk that the runs are written to.
+    None for none · free: bytes left on the disk that the runs are written to · unknown: arms whose pace could not be
+    measured, and why.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Plan:
     most_flops: float | None
     most_hours: float | None
     free: int
+    unknown: Mapping[str, str]
 
     @property
     def runs(self) -> int:

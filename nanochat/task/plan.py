@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.table import Table
 
+from nanochat.report.planned import view
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.memory import training_memory
 from nanochat.run.spec import RunSpec, Settings
@@ -65,111 +64,42 @@ def mebibytes(count: int | None) -> str:
 
 def study_table(study: Study) -> Group:
     """What a study will run and cost on this machine, after a short calibration; nothing is trained to its end."""
-    arms = {arm.name: study.first_run(arm) for arm in study.definition.arms}
-    told = {name: told_by_run(run, settings=study.settings) for name, run in arms.items()}
-    unknown = {name: run for name, run in arms.items() if told[name] is None}
-    with study.open_slots() as slots:
-        paces = calibrate(unknown, slots=slots, settings=study.settings)
-    reasons = [f"{name}: no time known ({pace.reason})" for name, pace in paces.items() if isinstance(pace, Unknown)]
-    return Group(*view(plan_study(study, arms, told=told, paces=paces, slots=len(slots))), *reasons)
+    return Group(*view(plan_study(study)))
 
 
-def plan_study(
-    study: Study,
-    runs: Mapping[str, RunSpec],
-    *,
-    told: Mapping[str, float | None],
-    paces: Mapping[str, Pace | Unknown],
-    slots: int,
-) -> Plan:
-    """The plan from a run of each arm, the seconds that it took (`told`) or the pace of its kind."""
-    definition, spec = study.definition, study.spec
+def plan_study(study: Study) -> Plan:
+    """The plan of a study; where runs are left, each arm's are timed unless one has told already how long it takes."""
+    runs = {arm.name: study.first_run(arm) for arm in study.definition.arms}
+    told = {name: told_by_run(run, settings=study.settings) for name, run in runs.items()}
+    unknown = {name: run for name, run in runs.items() if told[name] is None}
     done = Counter(row["arm"] for row in study.written_rows())
+    slots, paces = study.slots, {}
+    if done.total() < study.total and unknown:
+        with study.open_slots() as held:
+            slots, paces = len(held), calibrate(unknown, slots=held, settings=study.settings)
+    spec, root = study.spec, study.settings.paths.root
     arms = []
-    for arm in definition.arms:
+    for arm in study.definition.arms:
         run, pace = runs[arm.name], paces.get(arm.name)
-        known = isinstance(pace, Pace)
+        measured = pace if isinstance(pace, Pace) else None
         arms.append(
             plan_arm(
                 arm.name,
                 run,
-                tuning=spec.trials + spec.extend if arm.axes else 0,
-                seeds=len(definition.seeds),
+                tuning=study.tuning(arm),
+                seeds=len(study.definition.seeds),
                 done=done[arm.name],
-                seconds=pace.run(run, checkpoint=study.settings.checkpoint) if known else told[arm.name],
-                documents=pace.documents if known else None,
+                seconds=measured.run(run, checkpoint=study.settings.checkpoint) if measured else told[arm.name],
+                documents=measured.documents if measured else None,
             )
         )
-    root = study.settings.paths.root
     return Plan(
-        name=definition.name,
+        name=study.definition.name,
         arms=tuple(arms),
         slots=slots,
         pruned=not definition.pruner["_target_"].endswith(".NoneSpec"),
         most_flops=spec.flops,
         most_hours=spec.hours,
         free=shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free,
+        unknown={name: pace.reason for name, pace in paces.items() if isinstance(pace, Unknown)},
     )
-
-
-def view(plan: Plan) -> list[RenderableType]:
-    """A plan at 80 columns: an arm a line, then what it all comes to."""
-    at_most = "at most " if plan.pruned else ""
-    table = Table(title=f"{plan.name}: what it will run", title_justify="left", box=None, pad_edge=False)
-    for name in ("arm", "params", "tuning", "seeds", "tokens/run", "FLOPs", "time/run"):
-        table.add_column(name, justify="left" if name == "arm" else "right", overflow="fold")
-    for arm in plan.arms:
-        counts = (str(arm.tuning), str(arm.seeds), short(arm.tokens))
-        flops, seconds = f"{arm.runs * arm.flops:.2e}", span(arm.seconds)
-        table.add_row(arm.name, short(arm.params), *counts, flops, seconds)
-    seconds = plan.seconds
-    lines = [
-        f"{plan.runs} runs, {plan.left} of them to do, {plan.slots} at a time · {at_most}{plan.flops:.2e} FLOPs",
-        f"disk: {at_most}{size(plan.disk)} more, {size(plan.free)} free",
-    ]
-    if seconds is not None and plan.left:
-        end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
-        lines.insert(1, f"time: {at_most or 'about '}{span(seconds)}, done {at_most and 'by '}{clock_time(end)}")
-    return [table, *lines, *warnings(plan)]
-
-
-def warnings(plan: Plan) -> list[str]:
-    """What will stop the study before its end."""
-    found = []
-    if plan.disk > plan.free:
-        found.append("the disk will be full before the end: free some, or move paths.multirun")
-    if plan.most_flops is not None and plan.flops > plan.most_flops:
-        found.append(f"study.flops={plan.most_flops:.3g} ends it sooner")
-    if plan.most_hours is not None and plan.seconds is not None and plan.seconds > 3600 * plan.most_hours:
-        found.append(f"study.hours={plan.most_hours:g} ends it sooner")
-    return found
-
-
-def span(seconds: float | None) -> str:
-    """`42 s`, `12 min`, `3.4 h` or `2.1 days`; a dash for what is not known."""
-    if seconds is None:
-        return "–"
-    for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit:
-            value = seconds / unit
-            return f"{value:.1f} {name}" if value < 10 else f"{value:.0f} {name}"
-    return f"{seconds / 86400:.1f} days"
-
-
-def clock_time(moment: datetime.datetime) -> str:
-    """`14:05` today, else `Tue 3 Jun 14:05`."""
-    today = moment.date() == datetime.date.today()
-    return f"{moment:%H:%M}" if today else f"{moment:%a} {moment.day} {moment:%b %H:%M}"
-
-
-def short(count: float) -> str:
-    """Three digits: `105K`, `1.52M`, `250B`."""
-    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if count >= unit:
-            return f"{count / unit:.3g}{name}" if count < 999.5 * unit else f"{count / unit:.0f}{name}"
-    return f"{count:.0f}"
-
-
-def size(count: int) -> str:
-    """`1.2 GiB` or `34.5 MiB`."""
-    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"

@@ -8,11 +8,13 @@ from typing import Any
 from rich.console import Console
 
 from nanochat.core.errors import spec_error
+from nanochat.report.planned import view
 from nanochat.study.cluster import cluster_of
 from nanochat.study.compare import open_study, work_on
 from nanochat.study.jobs import work_by_jobs
 from nanochat.task.base import validate
 from nanochat.task.conclude import conclude
+from nanochat.task.plan import plan_study
 from nanochat.task.train import TrainSpec
 
 
@@ -26,6 +28,9 @@ def sweep(config: Mapping[str, Any], overrides: Sequence[str], *, launcher: Mapp
     if not isinstance(task, TrainSpec):
         return task.survey(study)
     console, cluster = Console(highlight=False), cluster_of(launcher)
+    plan = plan_study(study)
+    if plan.left:
+        console.print(*view(plan), sep="\n")
     if cluster is None:
         if study.spec.workers > 1:
             remedy = "add hydra/launcher=submitit_slurm, or leave study.workers out: one keeps all slots busy"
