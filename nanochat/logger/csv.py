@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nanochat.core.artifact import atomic_path, writable
-from nanochat.logger.base import Logger, LoggerSpec, Row
+from nanochat.logger.base import About, Logger, LoggerSpec, Row
 
 FILE = "metrics.csv"
 
@@ -32,7 +33,7 @@ COLUMNS = (
 class CSVSpec(LoggerSpec):
     """Nothing but `metrics.csv`."""
 
-    def open(self, folder: Path, *, key: str, step: int, config: Mapping[str, Any]) -> CSVLogger:
+    def open(self, folder: Path, *, key: str, step: int, config: Mapping[str, Any], about: About | None) -> CSVLogger:
         return CSVLogger(folder / FILE, step=step)
 
 
@@ -60,6 +61,9 @@ class CSVLogger(Logger):
                 self.columns = [*COLUMNS, *sorted(set(row) - set(COLUMNS))]
                 csv.DictWriter(self.file, self.columns, lineterminator="\n").writeheader()
             csv.DictWriter(self.file, self.columns, lineterminator="\n").writerow(dict(row))
+            if row.get("valid_bpb") is not None:
+                # A checkpoint saved after it would otherwise outlive it when the power fails.
+                os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()

@@ -8,12 +8,17 @@ from typing import Any, Literal
 
 from nanochat.core.errors import MachineError, spec_error
 from nanochat.core.spec import Positive
-from nanochat.logger.base import Logger, LoggerSpec, Row
+from nanochat.logger.base import About, Logger, LoggerSpec, Row
 from nanochat.logger.csv import FILE, CSVLogger
+
+LONGEST_TAG = 64  # characters; W&B refuses longer ones
 
 
 class WandbSpec(LoggerSpec):
-    """Logs to a W&B project; the run's id there is its key here, so that a resumed run goes on in the same chart."""
+    """Logs to a W&B project; the run's id there is its key here, so that a resumed run goes on in the same chart.
+
+    Runs of a study are one group there, its phases job types, arm and phase tags.
+    """
 
     mode: Literal["offline", "online"]
     project: str
@@ -26,7 +31,7 @@ class WandbSpec(LoggerSpec):
                 "mode", self.mode, "no W&B account is configured", "run `wandb login`, or use logger.mode=offline"
             )
 
-    def open(self, folder: Path, *, key: str, step: int, config: Mapping[str, Any]) -> WandbLogger:
+    def open(self, folder: Path, *, key: str, step: int, config: Mapping[str, Any], about: About | None) -> WandbLogger:
         """Raises `MachineError` when W&B is to be online and does not answer within `timeout` seconds."""
         import wandb
         from wandb.errors import Error
@@ -42,6 +47,9 @@ class WandbSpec(LoggerSpec):
                 mode=self.mode,
                 resume="allow" if self.mode == "online" else None,
                 config=dict(config),
+                group=about.study if about else None,
+                job_type=about.phase if about else None,
+                tags=[tag[:LONGEST_TAG] for tag in (about.arm, about.phase) if tag] if about else None,
                 settings=settings,
             )
         except Error as error:

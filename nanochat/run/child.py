@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from typing import Any
 from nanochat.core.errors import MachineError, SpecError
 from nanochat.core.provenance import Origin
 from nanochat.core.spec import load
+from nanochat.logger.base import About
 from nanochat.run.execute import execute
 from nanochat.run.folder import RunFolder
 from nanochat.run.spec import RunSpec, Settings
@@ -61,8 +63,8 @@ class Pipe:
 
 
 def main(request: dict[str, Any], channel: Connection) -> None:
-    """Carry out `request`, plain data: `spec`, `key`, `settings`, `source`, and where given `micro` (see `execute`) and
-    `environment`, variables to set before anything can look at them (`CUDA_VISIBLE_DEVICES`: CUDA wakes in the run).
+    """Carry out `request`, plain data: `spec`, `key`, `settings`, `source`, and where given `micro` and `about` (see
+    `execute`) and `environment`: variables set before anything looks at them (`CUDA_VISIBLE_DEVICES`).
 
     The last message is the run's result, or its refusal: a mistake of the user's or a failure of the machine, which
     concerns whoever asked, not this run alone.
@@ -77,6 +79,7 @@ def main(request: dict[str, Any], channel: Connection) -> None:
     settings = load(request["settings"], Settings)
     folder = RunFolder(settings.paths.runs / request["key"])
     with _output_to(folder.output_file):
+        about = request.get("about")
         try:
             result = execute(
                 load(request["spec"], RunSpec),
@@ -84,6 +87,7 @@ def main(request: dict[str, Any], channel: Connection) -> None:
                 control=control,
                 source=Origin(**request["source"]),
                 micro=request.get("micro"),
+                about=About(**about) if about else None,
             )
             control.send({"kind": "result", **result})
         except (SpecError, MachineError) as error:
@@ -97,4 +101,5 @@ def _output_to(path: Path):
     with path.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+        faulthandler.enable(2)  # a crash within a library says where
         yield

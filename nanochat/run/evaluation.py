@@ -12,16 +12,22 @@ from nanochat.eval.documents import select
 from nanochat.eval.scores import Scores
 from nanochat.model.generate import generate
 from nanochat.run.spec import RunSpec
+from nanochat.trainer.control import Control, heed
 from nanochat.trainer.module import LanguageModel
 
 
 class Evaluation:
-    """Scores the model of a run on the documents of its held-out splits."""
+    """Scores the model of a run on the documents of its held-out splits.
 
-    def __init__(self, spec: RunSpec, corpus: Corpus, module: LanguageModel) -> None:
+    A request to stop is heeded between two forward passes: scoring then raises `Interrupted`.
+    """
+
+    def __init__(self, spec: RunSpec, corpus: Corpus, module: LanguageModel, *, control: Control) -> None:
         self.spec = spec
         self.corpus = corpus
         self.module = module
+        self.control = control
+        self.validated: Scores | None = None
         self.documents = {
             split: select(shard, tokenizer=corpus.tokenizer, max_bytes=size, document_bytes=spec.eval.document_bytes)
             for split, shard, size in (
@@ -36,29 +42,31 @@ class Evaluation:
         model = self.module.model
         training = model.training
         model.eval()
-        scores = score(
-            self.logits,
-            self.documents[split],
-            tokenizer=self.corpus.tokenizer,
-            context=self.spec.context,
-            overlap=self.spec.eval.overlap,
-            batch=self.spec.eval.batch,
-            device=self.module.device,
-            counts=self.corpus.counts,
-        )
-        model.train(training)
-        return scores
+        try:
+            return score(
+                self.logits,
+                self.documents[split],
+                tokenizer=self.corpus.tokenizer,
+                context=self.spec.context,
+                overlap=self.spec.eval.overlap,
+                batch=self.spec.eval.batch,
+                device=self.module.device,
+                counts=self.corpus.counts,
+            )
+        finally:
+            model.train(training)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """The model's logits for the token after each of `tokens`."""
+        heed(self.control)
         bf16 = self.spec.trainer.precision == "bf16"
         with torch.autocast(self.module.device.type, dtype=torch.bfloat16, enabled=bf16):
             return self.module.model(tokens).logits
 
     def valid(self) -> dict[str, float]:
         """What a row of metrics.csv holds of a validation; confidence is the mean probability of the likeliest token,
-        which a calibrated model gets right as often."""
-        scores = self.score("valid")
+        which a calibrated model gets right as often. The scores themselves stay in `validated`."""
+        scores = self.validated = self.score("valid")
         return {
             "valid_loss": scores.nats_per_token,
             "valid_bpb": scores.bits_per_byte,

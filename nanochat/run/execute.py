@@ -15,6 +15,7 @@ from nanochat.core.artifact import write_json
 from nanochat.core.errors import MachineError, SpecError, spec_error
 from nanochat.core.provenance import Origin, changed_files, origin
 from nanochat.core.spec import dump
+from nanochat.logger.base import About
 from nanochat.logger.csv import read
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.oom import is_oom
@@ -29,14 +30,22 @@ FINAL = ("complete", "diverged")
 
 
 def execute(
-    spec: RunSpec, *, settings: Settings, control: Control, source: Origin | None = None, micro: int | None = None
+    spec: RunSpec,
+    *,
+    settings: Settings,
+    control: Control,
+    source: Origin | None = None,
+    micro: int | None = None,
+    about: About | None = None,
 ) -> dict[str, Any]:
     """Carry out a resolved run, or what is left of it; returns its `result.json`.
 
     A run that is final already is not run again. One that another process is writing is waited for. A stopped run
-    goes on from its checkpoint. `source` is the code and machine it comes from, None for those of this very process.
-    `micro`: sequences per forward pass in place of the Spec's, for a machine on which those do not fit; the run stays
-    the same run but for rounding. `control` gets the reports of the whole run, whatever of it was done before.
+    goes on from its checkpoint. `control` gets the reports of the whole run, whatever of it was done before.
+
+    source: the code and machine it comes from, None for those of this very process · micro: sequences per forward pass
+    in place of the Spec's, where those do not fit; it stays the same run but for rounding · about: the study that it
+    is for, which only the logger is told.
 
     Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code that changed under
     `code=refuse`; what goes wrong in training is a status, not an exception.
@@ -46,7 +55,15 @@ def execute(
     while True:
         with folder.lock() as held:
             if held:
-                return _execute(spec, folder=folder, settings=settings, control=control, source=source, micro=micro)
+                return _execute(
+                    spec,
+                    folder=folder,
+                    settings=settings,
+                    control=control,
+                    source=source,
+                    micro=micro or spec.batch.micro,
+                    about=about,
+                )
         if control.stop_requested():
             return {"status": "stopped", "reason": "another process was writing this run", "key": folder.key}
         control.progress("wait", tokens=0, total=spec.tokens)
@@ -73,20 +90,28 @@ def finished(folder: RunFolder, *, settings: Settings, code: dict[str, str] | No
 
 
 def _execute(
-    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, source: Origin, micro: int | None
+    spec: RunSpec,
+    *,
+    folder: RunFolder,
+    settings: Settings,
+    control: Control,
+    source: Origin,
+    micro: int | None,
+    about: About | None,
 ) -> dict[str, Any]:
     known = finished(folder, settings=settings, code=source.code)
     if known is not None:
         repeat(folder, control=control)
         return known
-    micro = micro or spec.batch.micro
     assert micro is not None
     _meet_earlier_code(folder, settings=settings, code=source.code)
     _use_machine(spec)
     folder.result_file.unlink(missing_ok=True)
     try:
         describe = functools.partial(_describe, spec, folder, source)
-        result = train(spec, folder=folder, settings=settings, control=control, describe=describe, micro=micro)
+        result = train(
+            spec, folder=folder, settings=settings, control=control, describe=describe, micro=micro, about=about
+        )
     except (SpecError, MachineError):  # a mistake or a full disk is no result of this run
         raise
     except Diverged as error:
@@ -98,7 +123,7 @@ def _execute(
         if result["status"] == "failed":
             folder.log("".join(traceback.format_exception(error)))
     folder.write_result({**result, "micro": micro})
-    if result["status"] == "complete":
+    if result["status"] in FINAL:
         # Nothing is left to resume, and checkpoints would fill the disk of a long study. Only now: until the result
         # stands, the checkpoint is all there is.
         folder.state_file.unlink(missing_ok=True)

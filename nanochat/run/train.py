@@ -14,6 +14,7 @@ from nanochat.core.spec import dump
 from nanochat.data.corpus import Corpus, prepare
 from nanochat.data.sequences import Sequences
 from nanochat.eval.record import write_record
+from nanochat.logger.base import About
 from nanochat.run.evaluation import Evaluation, summary
 from nanochat.run.folder import RunFolder
 from nanochat.run.reports import repeat
@@ -21,8 +22,8 @@ from nanochat.run.spec import RunSpec, Settings
 from nanochat.trainer.callbacks.checkpoint import Checkpoint
 from nanochat.trainer.callbacks.first_batch import FirstBatch
 from nanochat.trainer.callbacks.guard import Diverged, Guard
-from nanochat.trainer.callbacks.record import Record
-from nanochat.trainer.control import Control
+from nanochat.trainer.callbacks.record import Record, logged_step
+from nanochat.trainer.control import Control, Interrupted, heed
 from nanochat.trainer.fit import Batches, checkpoint_step, fit
 from nanochat.trainer.module import LanguageModel
 
@@ -31,12 +32,19 @@ ROWS = 100
 
 
 def train(
-    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, describe: Callable[[], None], micro: int
+    spec: RunSpec,
+    *,
+    folder: RunFolder,
+    settings: Settings,
+    control: Control,
+    describe: Callable[[], None],
+    micro: int,
+    about: About | None,
 ) -> dict[str, Any]:
     """Run `spec` from the checkpoint in `folder`, or from the start; returns what goes into `result.json`.
 
     `describe` is called once the texts are known to be good, before anything is spent. `micro`: sequences per forward
-    pass, whatever the Spec says.
+    pass, whatever the Spec says. `about`: the study that it is for.
     """
     control.progress("data", tokens=0, total=spec.tokens)
     corpus = prepare(spec.data, spec.tokenizer, cache=settings.paths.cache, context=spec.context)
@@ -46,8 +54,10 @@ def train(
     sequences = Sequences(corpus.train, context=spec.context, seed=spec.seed)
     per_step = spec.batch.tokens // spec.context
     batches = Batches(sequences, count=per_step, first=step, steps=spec.steps)
-    evaluate = Evaluation(spec, corpus, module)
-    logger = settings.logger.open(folder.path, key=folder.key, step=step, config=dump(spec))
+    evaluate = Evaluation(spec, corpus, module, control=control)
+    # A row that is due at the checkpoint is logged only now.
+    logged = logged_step(folder.state_file) if step else 0
+    logger = settings.logger.open(folder.path, key=folder.key, step=logged, config=dump(spec), about=about)
     repeat(folder, control=control)
 
     def validate() -> dict[str, float]:
@@ -73,17 +83,28 @@ def train(
         Checkpoint(folder.state_file, control=control, seconds=settings.checkpoint),
     ]
     folder.log(f"training from step {step} of {spec.steps} ({spec.tokens:,} tokens)")
+    done = step
     try:
+        heed(control)
         done = fit(
             module, batches=batches, spec=spec.trainer, callbacks=callbacks, resume=folder.state_file if step else None
         )
+        if done == spec.steps:
+            module.to(spec.trainer.device)  # Lightning leaves it on the CPU
+            recorder.settle(done, device=spec.trainer.device)
+            control.progress("test", tokens=spec.tokens, total=spec.tokens)
+            scored = finish(spec, folder=folder, corpus=corpus, evaluate=evaluate, sequences=sequences)
+            return {"status": "complete", "reason": "", **_progress(spec, done, recorder), **scored}
+    except Interrupted:
+        pass  # it goes on from the last checkpoint
     finally:
         logger.close()
-    progress = {"steps": done, "tokens": done * spec.batch.tokens, "seconds": round(recorder.seconds, 3)}
-    if done < spec.steps:
-        return {"status": "stopped", "reason": f"at {progress['tokens']:,} tokens", **progress}
-    control.progress("test", tokens=spec.tokens, total=spec.tokens)
-    return finish(spec, folder=folder, corpus=corpus, evaluate=evaluate, sequences=sequences, progress=progress)
+    progress = _progress(spec, done, recorder)
+    return {"status": "stopped", "reason": f"at {progress['tokens']:,} tokens", **progress}
+
+
+def _progress(spec: RunSpec, steps: int, recorder: Record) -> dict[str, Any]:
+    return {"steps": steps, "tokens": steps * spec.batch.tokens, "seconds": round(recorder.seconds, 3)}
 
 
 def build_module(spec: RunSpec, *, micro: int | None = None) -> LanguageModel:
@@ -122,10 +143,10 @@ def finish(
     corpus: Corpus,
     evaluate: Evaluation,
     sequences: Sequences,
-    progress: dict[str, Any],
 ) -> dict[str, Any]:
-    """Score the trained model, write record and weights; returns the result of a complete run."""
-    test, valid = evaluate.score("test"), evaluate.score("valid")
+    """Score the trained model, validated already, write record and weights; returns what is to be said of it."""
+    test, valid = evaluate.score("test"), evaluate.validated
+    assert valid is not None
     for name, scores in (("test", test), ("valid", valid)):
         if not math.isfinite(scores.bits_per_byte):
             raise Diverged(f"bits per byte on the {name} documents are {scores.bits_per_byte}")
@@ -135,9 +156,6 @@ def finish(
     share, epochs = sequences.covered(spec.tokens)
     cost, training = spec.cost, spec.training_cost
     return {
-        "status": "complete",
-        "reason": "",
-        **progress,
         "params": cost.params,
         "active_params": cost.active_params,
         "non_embedding_params": spec.architecture.non_embedding_params(vocab=spec.tokenizer.ids, context=spec.context),

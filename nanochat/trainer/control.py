@@ -22,6 +22,16 @@ class Control(Protocol):
         ...
 
 
+class Interrupted(Exception):
+    """A request to stop cut short what can be done again: a validation, or the scoring at a run's end."""
+
+
+def heed(control: Control) -> None:
+    """Between two pieces of such work: raise `Interrupted` when the run is to end."""
+    if control.stop_requested():
+        raise Interrupted
+
+
 class Silent:
     """Nobody listens and nobody stops the run."""
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import options
 import pytest
 import wandb
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nanochat.core.compose import compose
 from nanochat.core.errors import MachineError, SpecError
 from nanochat.core.spec import load
-from nanochat.logger.base import LoggerSpec
+from nanochat.logger.base import About, LoggerSpec
 from nanochat.logger.csv import COLUMNS, CSVLogger, read
-from nanochat.logger.wandb import WandbSpec
+from nanochat.logger.tensorboard import TensorboardSpec
+from nanochat.logger.wandb import WandbLogger, WandbSpec
 from nanochat.run.spec import settings
 from tests.runs import run_small
 
@@ -57,7 +59,7 @@ def write(path: Path, steps: range, *, after: int = 0) -> None:
 def test_every_logger_leaves_metrics_csv(name, tmp_path):
     spec = load(compose([f"logger={name}"])["logger"], LoggerSpec)
     spec.check()
-    logger = spec.open(tmp_path, key=KEY, step=0, config={"seed": 1})
+    logger = spec.open(tmp_path, key=KEY, step=0, config={"seed": 1}, about=None)
     logger.log(row(1, valid_bpb=2.5))
     logger.log(row(2))
     logger.close()
@@ -133,9 +135,59 @@ def test_wandb_offline_writes_a_run_whose_id_is_the_key(tmp_path, capfd):
     assert "wandb" not in "".join(capfd.readouterr())
 
 
-def test_the_logger_does_not_change_the_run(tmp_path):
+def test_wandb_sorts_the_runs_of_a_study(tmp_path, capfd):
+    spec = load(compose(["logger=wandb"])["logger"], LoggerSpec)
+    about = About(study="attentions", arm="gqa " + "x" * 80, phase="confirm", number=3, seed=2)
+    logger = spec.open(tmp_path, key=KEY, step=0, config={}, about=about)
+    assert isinstance(logger, WandbLogger)
+    found = (logger.run.group, logger.run.job_type, sorted(logger.run.tags))
+    logger.log(row(1))
+    logger.close()
+    wandb.teardown()  # waits for the file
+    assert found == ("attentions", "confirm", ["confirm", about.arm[:64]])
+    content = next(tmp_path.glob("wandb/offline-run-*/*.wandb")).read_bytes()
+    assert b"attentions" in content and b"confirm" in content
+    assert capfd.readouterr() == ("", "")
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run."""
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_the_rows_of_metrics_csv(tmp_path):
+    _, folder = run_small(tmp_path, "logger=tensorboard")
+    shown, rows = scalars(folder.path), read(folder.metrics_file)
+    assert set(shown) == set(rows[0]) - {"step"}
+    for name, points in shown.items():
+        assert points == [(row["step"], pytest.approx(row[name])) for row in rows if row[name] is not None]
+
+
+def test_tensorboard_shows_no_step_of_a_resumed_run_twice(tmp_path):
+    """A killed writer, and rows after the checkpoint that are trained again."""
+    spec = load(compose(["logger=tensorboard"])["logger"], LoggerSpec)
+    for after, last, scale in ((0, 6, 1.0), (4, 7, 2.0), (0, 3, 3.0), (2, 5, 4.0)):
+        logger = spec.open(tmp_path, key=KEY, step=after, config={}, about=None)
+        for step in range(after + 1, last + 1):
+            logger.log({"step": step, "tokens": 256 * step, "train_loss": scale})
+        if after == 4:  # otherwise killed: nothing more is written
+            logger.close()
+            assert scalars(tmp_path)["train_loss"] == [(s, 1.0 if s <= 4 else 2.0) for s in range(1, 8)]
+    assert scalars(tmp_path)["train_loss"] == [(1, 3.0), (2, 3.0), (3, 4.0), (4, 4.0), (5, 4.0)]
+
+
+def test_without_tensorboard_it_is_refused_before_anything_is_spent(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SpecError) as error:
+        TensorboardSpec().check()
+    assert "pip install 'nanochat[tensorboard]'" in str(error.value.under("logger"))
+
+
+@pytest.mark.parametrize("name", [name for name in options.names("logger") if name != "csv"])
+def test_the_logger_does_not_change_the_run(tmp_path, name):
     plain, _ = run_small(tmp_path / "csv", "stop.steps=2")
-    logged, _ = run_small(tmp_path / "wandb", "stop.steps=2", "logger=wandb")
+    logged, _ = run_small(tmp_path / name, "stop.steps=2", f"logger={name}")
     assert (logged["key"], logged["test"]) == (plain["key"], plain["test"])
 
 
@@ -170,7 +222,7 @@ def test_wandb_online_without_a_network_or_a_good_key_ends_in_one_line(tmp_path,
     spec = online()
     spec.check()
     with pytest.raises(MachineError, match=r"logger\.mode=online: W&B cannot be reached \(.+\); use") as error:
-        spec.open(tmp_path, key=KEY, step=0, config=json.loads("{}"))
+        spec.open(tmp_path, key=KEY, step=0, config=json.loads("{}"), about=None)
     assert len(str(error.value).splitlines()) == 1
     assert "Traceback" not in "".join(capfd.readouterr())
 

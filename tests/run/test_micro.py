@@ -12,6 +12,7 @@ from nanochat.run.memory import activation_bytes
 from nanochat.run.oom import is_oom
 from nanochat.trainer.control import Silent
 from tests.run.children import Child
+from tests.run.listener import Listener
 from tests.run.targets import starved
 from tests.runs import small
 
@@ -35,12 +36,8 @@ def test_what_does_not_fit_is_oom_and_fits_in_halves(tmp_path):
 
 
 def test_a_stopped_run_goes_on_with_another_micro_batch(tmp_path):
-    class Once(Silent):
-        def stop_requested(self) -> bool:
-            return True
-
     spec, how = small(tmp_path)
-    stopped = execute(spec, settings=how, control=Once())
+    stopped = execute(spec, settings=how, control=Listener(256))
     assert (stopped["status"], stopped["micro"], stopped["steps"]) == ("stopped", 8, 1)
     done = execute(spec, settings=how, control=Silent(), micro=2)
     assert (done["status"], done["micro"], done["key"]) == ("complete", 2, stopped["key"])

@@ -168,8 +168,23 @@ def test_a_failure_is_a_status_with_its_reason(tmp_path, monkeypatch):
     assert result["status"] == "failed"
     assert "ZeroDivisionError" in result["reason"]
     assert "Traceback" in folder.log_file.read_text()
+    assert (result["steps"], result["tokens"]) == (0, 0)
     monkeypatch.undo()
     assert run_small(tmp_path)[0]["status"] == "complete"
+
+
+def test_a_failed_run_says_how_far_it_came_and_why(tmp_path, monkeypatch):
+    """Its log says why, and is shown; a process that died without a word left only what it printed."""
+    assert run_small(tmp_path, control=StopAt(768))[0]["status"] == "stopped"
+    monkeypatch.setattr("nanochat.trainer.callbacks.guard.Guard.on_train_batch_end", lambda *a: 1 / 0)
+    result, folder = run_small(tmp_path)
+    assert (result["status"], result["steps"], result["tokens"], result["micro"]) == ("failed", 3, 768, 8)
+    folder.output_file.write_text("a warning\nFatal Python error: Segmentation fault\n")
+    shown = folder.tail()
+    assert "division by zero" in shown and "Segmentation fault" not in shown and len(shown.splitlines()) == 12
+    folder.result_file.unlink()
+    assert folder.tail(1).endswith("\nFatal Python error: Segmentation fault")
+    assert RunFolder(tmp_path / "nothing").tail() == ""
 
 
 def test_code_that_changed_is_met_by_the_rule(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from nanochat.trainer.control import Control
 
 
 class Checkpoint(Callback):
-    """Saves model, optimizer and loop to `path` every `seconds`, and when the run is asked to stop.
+    """Saves model, optimizer and loop to `path` every `seconds`, when the run is asked to stop, and when it is trained.
 
     Saving is atomic: a run killed while it saves resumes from the checkpoint before. How often it saves changes
     nothing in the run, so it is measured by the clock.
@@ -29,7 +29,9 @@ class Checkpoint(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stop = self.control.stop_requested()
-        if stop or time.monotonic() - self.saved_at >= self.seconds:
+        # Scoring takes its time, and what was trained must not hang on it.
+        trained = trainer.global_step == trainer.max_steps
+        if stop or trained or time.monotonic() - self.saved_at >= self.seconds:
             with atomic_path(self.path) as part:
                 trainer.save_checkpoint(part)
             self.saved_at = time.monotonic()

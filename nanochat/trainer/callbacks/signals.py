@@ -21,3 +21,5 @@ class OwnSignals(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.handler)
+        # One that came just before reached that handler too; Lightning would still end the process for it.
+        trainer._signal_connector.received_sigterm = False
