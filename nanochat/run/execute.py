@@ -15,30 +15,38 @@ from nanochat.core.artifact import write_json
 from nanochat.core.errors import MachineError, SpecError, spec_error
 from nanochat.core.provenance import Origin, changed_files, origin
 from nanochat.core.spec import dump
+from nanochat.run.crew import Crew
 from nanochat.run.folder import RunFolder, identify
+from nanochat.run.ranks import check_ranks
 from nanochat.run.spec import RunSpec, Settings
 from nanochat.run.train import train
 from nanochat.trainer.callbacks.guard import Diverged
 from nanochat.trainer.control import Control
+from nanochat.trainer.ranks import Ranks
 
 # Results that repeating the run would only repeat.
 FINAL = ("complete", "diverged")
 
 
-def execute(spec: RunSpec, *, settings: Settings, control: Control, source: Origin | None = None) -> dict[str, Any]:
+def execute(
+    spec: RunSpec, *, settings: Settings, control: Control, source: Origin | None = None, crew: Crew | None = None
+) -> dict[str, Any]:
     """Carry out a resolved run, or what is left of it; returns its `result.json`.
 
     A run that is final already is not run again. One that another process is writing is waited for. A stopped run
-    goes on from its checkpoint. `source` is the code and machine it comes from, None for those of this very process.
+    goes on from its checkpoint. `source` is the code and machine it comes from, None for those of this very process;
+    `crew` the ranks that were started for it, None where it is to start `settings.devices` itself.
     Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code that changed under
     `code=refuse`; what goes wrong in training is a status, not an exception.
     """
+    crew = crew or Crew(settings.devices)
+    check_ranks(spec, count=crew.ranks.count, local_count=crew.ranks.local_count)
     folder = RunFolder(settings.paths.runs / identify(spec, cache=settings.paths.cache))
     source = source or origin()
     while True:
         with folder.lock() as held:
             if held:
-                return _execute(spec, folder=folder, settings=settings, control=control, source=source)
+                return _execute(spec, folder=folder, settings=settings, control=control, source=source, crew=crew)
         if control.stop_requested():
             return {"status": "stopped", "reason": "another process was writing this run", "key": folder.key}
         control.progress("wait", tokens=0, total=spec.tokens)
@@ -65,17 +73,18 @@ def finished(folder: RunFolder, *, settings: Settings, code: dict[str, str] | No
 
 
 def _execute(
-    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, source: Origin
+    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, source: Origin, crew: Crew
 ) -> dict[str, Any]:
     known = finished(folder, settings=settings, code=source.code)
     if known is not None:
         return known
     _meet_earlier_code(folder, settings=settings, code=source.code)
-    _use_machine(spec)
+    use_machine(spec, crew.ranks)
     folder.result_file.unlink(missing_ok=True)
     try:
         describe = functools.partial(_describe, spec, folder, source)
-        result = train(spec, folder=folder, settings=settings, control=control, describe=describe)
+        with crew:
+            result = train(spec, folder=folder, settings=settings, control=control, crew=crew, describe=describe)
     except (SpecError, MachineError):  # a mistake or a full disk is no result of this run
         raise
     except Diverged as error:
@@ -114,10 +123,11 @@ def _describe(spec: RunSpec, folder: RunFolder, source: Origin) -> None:
     )
 
 
-def _use_machine(spec: RunSpec) -> None:
-    """Threads and determinism of this process: a run's curve depends on its Spec alone."""
+def use_machine(spec: RunSpec, ranks: Ranks) -> None:
+    """Threads and determinism of this process: a run's curve depends on its Spec alone. Ranks on one machine share the
+    threads."""
     assert spec.trainer.threads is not None
-    torch.set_num_threads(spec.trainer.threads)
+    torch.set_num_threads(max(1, spec.trainer.threads // ranks.local_count))
     if spec.trainer.device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -14,6 +14,7 @@ from nanochat.core.spec import dump
 from nanochat.data.corpus import Corpus, prepare
 from nanochat.data.sequences import Sequences
 from nanochat.eval.record import write_record
+from nanochat.run.crew import Crew
 from nanochat.run.evaluation import Evaluation, summary
 from nanochat.run.folder import RunFolder
 from nanochat.run.spec import RunSpec, Settings
@@ -24,26 +25,36 @@ from nanochat.trainer.callbacks.record import Record
 from nanochat.trainer.control import Control
 from nanochat.trainer.fit import Batches, checkpoint_step, fit
 from nanochat.trainer.module import LanguageModel
+from nanochat.trainer.ranks import ALONE, Ranks
+from nanochat.trainer.sharded import whole
 
 # Rows of metrics.csv in a run, about.
 ROWS = 100
 
 
 def train(
-    spec: RunSpec, *, folder: RunFolder, settings: Settings, control: Control, describe: Callable[[], None]
+    spec: RunSpec,
+    *,
+    folder: RunFolder,
+    settings: Settings,
+    control: Control,
+    crew: Crew,
+    describe: Callable[[], None],
 ) -> dict[str, Any]:
     """Run `spec` from the checkpoint in `folder`, or from the start; returns what goes into `result.json`.
 
-    `describe` is called once the texts are known to be good, before anything is spent.
+    `describe` is called once the texts are known to be good, before anything is spent; then the other ranks, where the
+    run is spread over several.
     """
     control.progress("data", tokens=0, total=spec.tokens)
     corpus = prepare(spec.data, spec.tokenizer, cache=settings.paths.cache, context=spec.context)
     describe()
-    module = build_module(spec)
     step = checkpoint_step(folder.state_file) if folder.state_file.exists() else 0
+    ranks = crew.call(spec, folder=folder, settings=settings, step=step)
+    module = build_module(spec, ranks=ranks)
     sequences = Sequences(corpus.train, context=spec.context, seed=spec.seed)
     per_step = spec.batch.tokens // spec.context
-    batches = Batches(sequences, count=per_step, first=step, steps=spec.steps)
+    batches = Batches(sequences, count=per_step, first=step, steps=spec.steps, ranks=ranks)
     evaluate = Evaluation(spec, corpus, module)
     logger = settings.logger.open(folder.path, key=folder.key, step=step, config=dump(spec))
 
@@ -67,13 +78,17 @@ def train(
         FirstBatch(decode=corpus.tokenizer.decode, write=folder.log),
         Guard(),
         recorder,
-        Checkpoint(folder.state_file, control=control, seconds=settings.checkpoint),
+        Checkpoint(folder.state_file, control=control, seconds=settings.checkpoint, ranks=ranks),
     ]
-    folder.log(f"training from step {step} of {spec.steps} ({spec.tokens:,} tokens)")
+    over = f", over {ranks.count} ranks" if ranks.count > 1 else ""
+    folder.log(f"training from step {step} of {spec.steps} ({spec.tokens:,} tokens){over}")
     try:
         done = fit(
             module, batches=batches, spec=spec.trainer, callbacks=callbacks, resume=folder.state_file if step else None
         )
+        if done == spec.steps:
+            evaluate.module = unsharded(spec, module)
+        crew.part()
     finally:
         logger.close()
     progress = {"steps": done, "tokens": done * spec.batch.tokens, "seconds": round(recorder.seconds, 3)}
@@ -83,7 +98,7 @@ def train(
     return finish(spec, folder=folder, corpus=corpus, evaluate=evaluate, sequences=sequences, progress=progress)
 
 
-def build_module(spec: RunSpec) -> LanguageModel:
+def build_module(spec: RunSpec, *, ranks: Ranks = ALONE) -> LanguageModel:
     """The model of a resolved run with its initial weights, in its training module."""
     assert spec.batch.micro is not None
     model = spec.architecture.build(vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
@@ -102,7 +117,19 @@ def build_module(spec: RunSpec) -> LanguageModel:
         isolate=spec.batch.isolate,
         seed=spec.seed,
         width=spec.init.parametrization(spec.model.width).width,
+        ranks=ranks,
     )
+
+
+def unsharded(spec: RunSpec, module: LanguageModel) -> LanguageModel:
+    """The trained module in this one process: where its parameters were cut in parts, a new one with them whole, which
+    every rank has to ask for."""
+    if module.device_mesh is None:
+        return module
+    state = whole(module.model.state_dict())
+    gathered = build_module(spec)
+    gathered.model.load_state_dict(state)
+    return gathered
 
 
 def validation_steps(spec: RunSpec) -> frozenset[int]:

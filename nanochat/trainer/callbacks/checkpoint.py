@@ -10,28 +10,39 @@ from lightning import Callback, LightningModule, Trainer
 
 from nanochat.core.artifact import atomic_path
 from nanochat.trainer.control import Control
+from nanochat.trainer.ranks import ALONE, Ranks
 
 
 class Checkpoint(Callback):
     """Saves model, optimizer and loop to `path` every `seconds`, and when the run is asked to stop.
 
     Saving is atomic: a run killed while it saves resumes from the checkpoint before. How often it saves changes
-    nothing in the run, so it is measured by the clock.
+    nothing in the run, so it is measured by the clock. Of several ranks the first decides and writes.
     """
 
-    def __init__(self, path: Path, *, control: Control, seconds: float) -> None:
+    def __init__(self, path: Path, *, control: Control, seconds: float, ranks: Ranks = ALONE) -> None:
         self.path = path
         self.control = control
         self.seconds = seconds
+        self.ranks = ranks
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stop = self.control.stop_requested()
-        if stop or time.monotonic() - self.saved_at >= self.seconds:
-            with atomic_path(self.path) as part:
-                trainer.save_checkpoint(part)
-            self.saved_at = time.monotonic()
+        save = stop or time.monotonic() - self.saved_at >= self.seconds
+        save, stop = self.ranks.told(save, stop)
+        if save:
+            self.save(trainer)
         if stop:
             trainer.should_stop = True
+
+    def save(self, trainer: Trainer) -> None:
+        """Every rank takes part in gathering what is saved; Lightning writes on the first."""
+        if self.ranks.first:
+            with atomic_path(self.path) as part:
+                trainer.save_checkpoint(part)
+        else:
+            trainer.save_checkpoint(self.path)
+        self.saved_at = time.monotonic()
