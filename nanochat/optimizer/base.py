@@ -40,6 +40,9 @@ class OptimizerSpec(Spec):
         """
         return 1 / width if role in ("hidden", "residual") else 1.0
 
+    def check_sharded(self) -> None:
+        """Raises `SpecError` where it cannot move parameters of which every process holds a part."""
+
     @abstractmethod
     def state_per_parameter(self, role: Role) -> int:
         """Numbers that it keeps for every parameter of this role, in fp32, beside the parameter itself."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from nanochat.core.errors import spec_error
 from nanochat.core.roles import Role
+from nanochat.core.spec import option_of
 from nanochat.optimizer.base import OptimizerSpec, parameter_groups
 
 
@@ -36,6 +37,10 @@ class SGDSpec(OptimizerSpec):
         channels.
         """
         return 1.0 if role in ("hidden", "residual") else width
+
+    def check_sharded(self) -> None:
+        rule = "has a kernel that takes no parameters cut in parts by trainer.strategy=fsdp"
+        raise spec_error("", option_of(self), rule, "use trainer=ddp or another optimizer")
 
     def state_per_parameter(self, role: Role) -> int:
         return 1 if self.momentum else 0

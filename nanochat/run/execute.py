@@ -17,13 +17,16 @@ from nanochat.core.provenance import Origin, changed_files, origin
 from nanochat.core.spec import dump
 from nanochat.logger.base import About
 from nanochat.logger.csv import read
+from nanochat.run.crew import Crew
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.oom import is_oom
+from nanochat.run.ranks import check_ranks
 from nanochat.run.reports import repeat
 from nanochat.run.spec import RunSpec, Settings
 from nanochat.run.train import train
 from nanochat.trainer.callbacks.guard import Diverged
 from nanochat.trainer.control import Control
+from nanochat.trainer.ranks import Ranks
 
 # Results that repeating the run would only repeat.
 FINAL = ("complete", "diverged")
@@ -37,6 +40,7 @@ def execute(
     source: Origin | None = None,
     micro: int | None = None,
     about: About | None = None,
+    crew: Crew | None = None,
 ) -> dict[str, Any]:
     """Carry out a resolved run, or what is left of it; returns its `result.json`.
 
@@ -45,11 +49,14 @@ def execute(
 
     source: the code and machine it comes from, None for those of this very process · micro: sequences per forward pass
     in place of the Spec's, where those do not fit; it stays the same run but for rounding · about: the study that it
-    is for, which only the logger is told.
+    is for, which only the logger is told · crew: the ranks that were started for it, None where it is to start
+    `settings.devices` itself.
 
     Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code that changed under
     `code=refuse`; what goes wrong in training is a status, not an exception.
     """
+    crew = crew or Crew(settings.devices)
+    check_ranks(spec, count=crew.ranks.count, local_count=crew.ranks.local_count)
     folder = RunFolder(settings.paths.runs / identify(spec, cache=settings.paths.cache))
     source = source or origin()
     while True:
@@ -63,6 +70,7 @@ def execute(
                     source=source,
                     micro=micro or spec.batch.micro,
                     about=about,
+                    crew=crew,
                 )
         if control.stop_requested():
             return {"status": "stopped", "reason": "another process was writing this run", "key": folder.key}
@@ -98,20 +106,22 @@ def _execute(
     source: Origin,
     micro: int | None,
     about: About | None,
+    crew: Crew,
 ) -> dict[str, Any]:
     known = finished(folder, settings=settings, code=source.code)
     if known is not None:
         repeat(folder, control=control)
         return known
-    assert micro is not None
     _meet_earlier_code(folder, settings=settings, code=source.code)
-    _use_machine(spec)
+    use_machine(spec, crew.ranks)
     folder.result_file.unlink(missing_ok=True)
     try:
         describe = functools.partial(_describe, spec, folder, source)
-        result = train(
-            spec, folder=folder, settings=settings, control=control, describe=describe, micro=micro, about=about
-        )
+        used = spec.replace(batch=spec.batch.replace(micro=micro))
+        with crew:
+            result = train(
+                used, folder=folder, settings=settings, control=control, crew=crew, describe=describe, about=about
+            )
     except (SpecError, MachineError):  # a mistake or a full disk is no result of this run
         raise
     except Diverged as error:
@@ -151,10 +161,11 @@ def _describe(spec: RunSpec, folder: RunFolder, source: Origin) -> None:
     )
 
 
-def _use_machine(spec: RunSpec) -> None:
-    """Threads and determinism of this process: a run's curve depends on its Spec alone."""
+def use_machine(spec: RunSpec, ranks: Ranks) -> None:
+    """Threads and determinism of this process: a run's curve depends on its Spec alone. Ranks on one machine share the
+    threads."""
     assert spec.trainer.threads is not None
-    torch.set_num_threads(spec.trainer.threads)
+    torch.set_num_threads(max(1, spec.trainer.threads // ranks.local_count))
     if spec.trainer.device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -178,6 +178,7 @@ class Settings(Spec):
 
     code: Literal["refuse", "accept", "rerun"]
     checkpoint: Positive
+    devices: Count
     samples: Annotated[Int, Field(ge=0)]
     paths: PathsSpec
     logger: LoggerSpec

@@ -15,6 +15,7 @@ from nanochat.data.corpus import Corpus, prepare
 from nanochat.data.sequences import Sequences
 from nanochat.eval.record import write_record
 from nanochat.logger.base import About
+from nanochat.run.crew import Crew
 from nanochat.run.evaluation import Evaluation, summary
 from nanochat.run.folder import RunFolder
 from nanochat.run.reports import repeat
@@ -23,9 +24,11 @@ from nanochat.trainer.callbacks.checkpoint import Checkpoint
 from nanochat.trainer.callbacks.first_batch import FirstBatch
 from nanochat.trainer.callbacks.guard import Diverged, Guard
 from nanochat.trainer.callbacks.record import Record, logged_step
-from nanochat.trainer.control import Control, Interrupted, heed
+from nanochat.trainer.control import Control, Interrupted, Silent, heed
 from nanochat.trainer.fit import Batches, checkpoint_step, fit
 from nanochat.trainer.module import LanguageModel
+from nanochat.trainer.ranks import ALONE, Ranks
+from nanochat.trainer.sharded import whole
 
 # Rows of metrics.csv in a run, about.
 ROWS = 100
@@ -37,24 +40,26 @@ def train(
     folder: RunFolder,
     settings: Settings,
     control: Control,
+    crew: Crew,
     describe: Callable[[], None],
-    micro: int,
     about: About | None,
 ) -> dict[str, Any]:
     """Run `spec` from the checkpoint in `folder`, or from the start; returns what goes into `result.json`.
 
-    `describe` is called once the texts are known to be good, before anything is spent. `micro`: sequences per forward
-    pass, whatever the Spec says. `about`: the study that it is for.
+    `describe` is called once the texts are known to be good, before anything is spent; then the other ranks, where the
+    run is spread over several. `about`: the study that it is for.
     """
     control.progress("data", tokens=0, total=spec.tokens)
     corpus = prepare(spec.data, spec.tokenizer, cache=settings.paths.cache, context=spec.context)
     describe()
-    module = build_module(spec, micro=micro)
     step = checkpoint_step(folder.state_file) if folder.state_file.exists() else 0
+    ranks = crew.call(spec, folder=folder, settings=settings, step=step)
+    module = build_module(spec, ranks=ranks)
     sequences = Sequences(corpus.train, context=spec.context, seed=spec.seed)
     per_step = spec.batch.tokens // spec.context
-    batches = Batches(sequences, count=per_step, first=step, steps=spec.steps)
-    evaluate = Evaluation(spec, corpus, module, control=control)
+    batches = Batches(sequences, count=per_step, first=step, steps=spec.steps, ranks=ranks)
+    # Ranks validate in step with one another, and are stopped between steps alone.
+    evaluate = Evaluation(spec, corpus, module, control=control if ranks.count == 1 else Silent())
     # A row that is due at the checkpoint is logged only now.
     logged = logged_step(folder.state_file) if step else 0
     logger = settings.logger.open(folder.path, key=folder.key, step=logged, config=dump(spec), about=about)
@@ -80,17 +85,23 @@ def train(
         FirstBatch(decode=corpus.tokenizer.decode, write=folder.log),
         Guard(),
         recorder,
-        Checkpoint(folder.state_file, control=control, seconds=settings.checkpoint),
+        Checkpoint(folder.state_file, control=control, seconds=settings.checkpoint, ranks=ranks),
     ]
-    folder.log(f"training from step {step} of {spec.steps} ({spec.tokens:,} tokens)")
+    over = f", over {ranks.count} ranks" if ranks.count > 1 else ""
+    folder.log(f"training from step {step} of {spec.steps} ({spec.tokens:,} tokens){over}")
     done = step
     try:
-        heed(control)
+        if ranks.count == 1:
+            heed(control)
         done = fit(
             module, batches=batches, spec=spec.trainer, callbacks=callbacks, resume=folder.state_file if step else None
         )
         if done == spec.steps:
-            module.to(spec.trainer.device)  # Lightning leaves it on the CPU
+            evaluate.module = unsharded(spec, module)
+        crew.part()
+        if done == spec.steps:
+            evaluate.module.to(spec.trainer.device)  # Lightning leaves it on the CPU
+            evaluate.control = control  # the other ranks are gone
             recorder.settle(done, device=spec.trainer.device)
             control.progress("test", tokens=spec.tokens, total=spec.tokens)
             scored = finish(spec, folder=folder, corpus=corpus, evaluate=evaluate, sequences=sequences)
@@ -107,10 +118,9 @@ def _progress(spec: RunSpec, steps: int, recorder: Record) -> dict[str, Any]:
     return {"steps": steps, "tokens": steps * spec.batch.tokens, "seconds": round(recorder.seconds, 3)}
 
 
-def build_module(spec: RunSpec, *, micro: int | None = None) -> LanguageModel:
-    """The model of a resolved run with its initial weights, in its training module. `micro`: see `train`."""
-    micro = micro or spec.batch.micro
-    assert micro is not None
+def build_module(spec: RunSpec, *, ranks: Ranks = ALONE) -> LanguageModel:
+    """The model of a resolved run with its initial weights, in its training module."""
+    assert spec.batch.micro is not None
     model = spec.architecture.build(vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
     extra = spec.objective.build(spec.architecture, vocab=spec.tokenizer.ids, context=spec.context, seed=spec.seed)
     if spec.trainer.compile:
@@ -122,12 +132,24 @@ def build_module(spec: RunSpec, *, micro: int | None = None) -> LanguageModel:
         optimizer=spec.optimizer,
         lr=spec.lr,
         steps=spec.steps,
-        micro=micro,
+        micro=spec.batch.micro,
         grad_clip=spec.grad_clip,
         isolate=spec.batch.isolate,
         seed=spec.seed,
         width=spec.init.parametrization(spec.model.width).width,
+        ranks=ranks,
     )
+
+
+def unsharded(spec: RunSpec, module: LanguageModel) -> LanguageModel:
+    """The trained module in this one process: where its parameters were cut in parts, a new one with them whole, which
+    every rank has to ask for."""
+    if module.device_mesh is None:
+        return module
+    state = whole(module.model.state_dict())
+    gathered = build_module(spec)
+    gathered.model.load_state_dict(state)
+    return gathered
 
 
 def validation_steps(spec: RunSpec) -> frozenset[int]:

@@ -33,6 +33,7 @@ from nanochat.run.spec import RunSpec, Settings
 from nanochat.run.train import build_module, validation_steps
 from nanochat.study.pool import PRELOAD, Pool
 from nanochat.study.slots import Slot
+from nanochat.trainer.control import Silent
 
 # The first steps of a run fill caches and choose kernels.
 WARM_STEPS = 2
@@ -239,7 +240,7 @@ def _timed(spec: RunSpec, *, settings: Settings, source: Origin, channel: Connec
     if result["status"] != "stopped" or len(watch.ends) < WARM_STEPS + STEPS:
         return {"kind": "unknown", "reason": f"{result['status']}: {result['reason']}"}
     step, save = watch.step(), _saving(RunFolder(settings.paths.runs / result["key"]), since=watch.stopped_at)
-    evaluate = Evaluation(spec, corpus, build_module(spec).to(spec.trainer.device))
+    evaluate = Evaluation(spec, corpus, build_module(spec).to(spec.trainer.device), control=Silent())
     size = {split: sum(document.bytes for document in documents) for split, documents in evaluate.documents.items()}
     rate = _scoring_seconds(evaluate, size=_bytes_of(SCORING_SECONDS / step * spec.batch.tokens, evaluate))
     pace = Pace(

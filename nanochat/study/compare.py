@@ -26,7 +26,7 @@ from nanochat.study.definition import FILE, Definition, default_name, open_defin
 from nanochat.study.failures import Policy, PolicyText
 from nanochat.study.join import join, meet_code
 from nanochat.study.lease import Leases
-from nanochat.study.objectives import Objective, check_objectives, check_searches
+from nanochat.study.objectives import Objective, check_objectives, check_searches, tuning_trials
 from nanochat.study.pool import PRELOAD, Pool, Target
 from nanochat.study.runs import Runs, define
 from nanochat.study.slots import Slot, open_slots
@@ -91,7 +91,7 @@ class Study:
             count=self.spec.slots,
             gpus=self.spec.gpus,
             per_gpu=self.spec.per_gpu,
-            devices=1,
+            devices=self.settings.devices,
             threads=self.definition.threads,
             memory=self.largest_memory,
             found=gpus() if device == "cuda" else [],
@@ -99,7 +99,8 @@ class Study:
 
     def tuning(self, arm: Arm) -> int:
         """Tuning trials of an arm."""
-        return self.spec.trials + self.spec.extend if arm.axes else 0
+        sampler = load(self.definition.sampler, SamplerSpec, at="sampler")
+        return tuning_trials(arm, sampler=sampler, trials=self.spec.budget.trials)
 
     @property
     def total(self) -> int:

@@ -15,7 +15,7 @@ Message = dict[str, Any]
 
 @dataclass
 class Job:
-    """reports: tokens and bits per byte, in order · pruned: the tokens at which the trial was given up."""
+    """sequences: of a batch, on each device · micro: of them in a forward pass · reports: tokens and bits per byte, in order · pruned: the tokens at which the trial was given up."""
 
     trial: Trial
     key: str
@@ -65,9 +65,10 @@ class Job:
         return kept
 
 
-def job_of(trial: Trial, spec: RunSpec, *, key: str) -> Job:
-    """The work on a trial's resolved run."""
+def job_of(trial: Trial, spec: RunSpec, *, key: str, devices: int) -> Job:
+    """The work on a trial's resolved run, spread over `devices`."""
     cost = spec.cost
+    share = spec.batch.tokens // spec.context // devices
     assert spec.batch.micro is not None
     return Job(
         trial=trial,
@@ -78,6 +79,6 @@ def job_of(trial: Trial, spec: RunSpec, *, key: str) -> Job:
             "flops": spec.training_cost.flops * spec.tokens,
             "state_bytes": cost.state_bytes,
         },
-        sequences=spec.batch.tokens // spec.context,
-        micro=trial.micro or spec.batch.micro,
+        sequences=share,
+        micro=min(share, trial.micro or spec.batch.micro),
     )

@@ -31,6 +31,14 @@ def check_objectives(objectives: Sequence[str], *, sampler: SamplerSpec, pruner:
         raise spec_error("pruner", option_of(pruner), rule, "use pruner=none")
 
 
+def tuning_trials(arm: Arm, *, sampler: SamplerSpec, trials: int) -> int:
+    """How many tuning trials an arm gets: `trials`, or all that its sampler has to offer."""
+    if not arm.axes:
+        return 0
+    most = sampler.most({axis.key: distribution(axis) for axis in arm.axes})
+    return trials if most is None else min(most, trials)
+
+
 def check_searches(arms: Sequence[Arm], *, sampler: SamplerSpec, trials: int) -> None:
     """Refuse a space that the sampler cannot search, or not in so many trials."""
     for arm in arms:

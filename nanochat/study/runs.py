@@ -15,6 +15,7 @@ from nanochat.core.spec import dump
 from nanochat.pruner.base import PrunerSpec
 from nanochat.run.execute import finished
 from nanochat.run.folder import RunFolder, identify
+from nanochat.run.ranks import check_ranks
 from nanochat.run.reports import reports
 from nanochat.run.spec import RunSpec, Settings, run_spec
 from nanochat.run.train import validation_steps
@@ -93,6 +94,7 @@ class Runs:
             try:
                 for params in probes(arm.axes, first=self.definition.first[arm.name]):
                     spec = self.spec(arm, params=params, seed=self.definition.seeds[0])
+                    check_ranks(spec, count=self.settings.devices, local_count=self.settings.devices)
                     identify(spec, cache=self.settings.paths.cache)
                 self._check_choices(arm)
             except SpecError as error:

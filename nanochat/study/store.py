@@ -24,6 +24,7 @@ from nanochat.study.budget import Budget, flops_allow, hours_allow
 from nanochat.study.definition import Definition
 from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
+from nanochat.study.objectives import tuning_trials
 from nanochat.study.storage import Storage, backend, home
 from nanochat.study.suggest import Suggestions, distribution, quiet_optuna
 from nanochat.study.trial import Phase, Result, Trial, trial_of
@@ -158,10 +159,7 @@ class Store:
 
     def limit(self, arm: Arm) -> int:
         """How many tuning trials an arm may have, by the number of them alone."""
-        if not arm.axes:
-            return 0
-        most = self.sampler.most({axis.key: distribution(axis) for axis in arm.axes})
-        return self.budget.trials if most is None else min(most, self.budget.trials)
+        return tuning_trials(arm, sampler=self.sampler, trials=self.budget.trials)
 
     def total(self) -> int:
         """How many trials the study has when it is done, those taken over from an earlier search included."""

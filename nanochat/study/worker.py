@@ -102,7 +102,7 @@ class Worker:
             return
         try:
             request = self.runs.request(spec, trial)
-            job = job_of(trial, spec, key=request["key"])
+            job = job_of(trial, spec, key=request["key"], devices=self.runs.settings.devices)
             known = self.runs.known(job.key)
         except (SpecError, MachineError) as error:
             self._refuse(trial, error)

@@ -67,16 +67,17 @@ def study_table(study: Study) -> Group:
     return Group(*view(plan_study(study)))
 
 
-def plan_study(study: Study) -> Plan:
-    """The plan of a study; where runs are left, each arm's are timed unless one has told already how long it takes."""
+def plan_study(study: Study, *, timed: bool = True) -> Plan:
+    """The plan of a study; with `timed` and runs left, each arm's are timed unless one has told how long it takes."""
     runs = {arm.name: study.first_run(arm) for arm in study.definition.arms}
     told = {name: told_by_run(run, settings=study.settings) for name, run in runs.items()}
     unknown = {name: run for name, run in runs.items() if told[name] is None}
     done = Counter(row["arm"] for row in study.written_rows())
-    slots, paces = study.slots, {}
-    if done.total() < study.total and unknown:
+    slots, paces = 1, {}
+    if done.total() < study.total:
         with study.open_slots() as held:
-            slots, paces = len(held), calibrate(unknown, slots=held, settings=study.settings)
+            slots = len(held)
+            paces = calibrate(unknown, slots=held, settings=study.settings) if timed and unknown else {}
     spec, root = study.spec, study.settings.paths.root
     arms = []
     for arm in study.definition.arms:
@@ -97,7 +98,7 @@ def plan_study(study: Study) -> Plan:
         name=study.definition.name,
         arms=tuple(arms),
         slots=slots,
-        pruned=not definition.pruner["_target_"].endswith(".NoneSpec"),
+        pruned=not study.definition.pruner["_target_"].endswith(".NoneSpec"),
         most_flops=spec.flops,
         most_hours=spec.hours,
         free=shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free,

@@ -17,6 +17,9 @@ from nanochat.task.conclude import conclude
 from nanochat.task.plan import plan_study
 from nanochat.task.train import TrainSpec
 
+# FLOPs of a study that is over sooner than its runs could be timed: about a minute on a core.
+WORTH_TIMING = 5e11
+
 
 def sweep(config: Mapping[str, Any], overrides: Sequence[str], *, launcher: Mapping[str, Any]) -> int:
     """Work on the study that the overrides of a `-m` command describe; returns the exit code.
@@ -28,7 +31,9 @@ def sweep(config: Mapping[str, Any], overrides: Sequence[str], *, launcher: Mapp
     if not isinstance(task, TrainSpec):
         return task.survey(study)
     console, cluster = Console(highlight=False), cluster_of(launcher)
-    plan = plan_study(study)
+    plan = plan_study(study, timed=False)
+    if plan.left and plan.flops > WORTH_TIMING:
+        plan = plan_study(study)
     if plan.left:
         console.print(*view(plan), sep="\n")
     if cluster is None:

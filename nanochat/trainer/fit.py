@@ -15,21 +15,28 @@ from torch.utils.data import IterableDataset
 from nanochat.data.sequences import Sequences
 from nanochat.trainer.callbacks.signals import OwnSignals
 from nanochat.trainer.module import Batch, LanguageModel
+from nanochat.trainer.ranks import ALONE, Ranks
 from nanochat.trainer.spec import TrainerSpec
+from nanochat.trainer.strategy import placement
 
 
 class Batches(IterableDataset[Batch]):
-    """The batches of a run from optimizer step `first` on: step s holds sequences s·count … (s+1)·count − 1."""
+    """The batches of a run from optimizer step `first` on: step s holds sequences s·count … (s+1)·count − 1.
 
-    def __init__(self, sequences: Sequences, *, count: int, first: int, steps: int) -> None:
+    Of several ranks each has a share: the same number of sequences, in the order of ranks.
+    """
+
+    def __init__(self, sequences: Sequences, *, count: int, first: int, steps: int, ranks: Ranks = ALONE) -> None:
         self.sequences = sequences
         self.count = count
         self.first = first
         self.steps = steps
+        self.ranks = ranks
 
     def __iter__(self) -> Iterator[Batch]:
+        share = self.count // self.ranks.count
         for step in range(self.first, self.steps):
-            tokens, docs = self.sequences.batch(step * self.count, self.count)
+            tokens, docs = self.sequences.batch(step * self.count + self.ranks.rank * share, share)
             yield Batch(torch.from_numpy(tokens), torch.from_numpy(docs))
 
 
@@ -48,7 +55,6 @@ def fit(
     _hush()
     trainer = lightning.Trainer(
         accelerator="gpu" if spec.device == "cuda" else "cpu",
-        devices=1,
         precision="bf16-mixed" if spec.precision == "bf16" else "32-true",
         max_steps=module.steps,
         callbacks=[OwnSignals(), *callbacks],
@@ -58,6 +64,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        **placement(spec, module.ranks),
     )
     trainer.fit(module, batches, ckpt_path=resume, weights_only=True)
     return trainer.global_step
@@ -67,6 +74,8 @@ def _hush() -> None:
     """Lightning's advice is for people who call it themselves."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    # Of what FSDP's modules return nothing is changed in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
 
 
 def checkpoint_step(path: Path) -> int:

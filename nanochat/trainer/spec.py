@@ -1,4 +1,4 @@
-"""`trainer=cpu|gpu|auto`: the device, its precision and its threads."""
+"""`trainer=cpu|gpu|auto|ddp|fsdp`: the device, its precision and its threads; what several of them do."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from nanochat.core.spec import Count, Spec
 
 
 class TrainerSpec(Spec):
-    """On what, and in what precision, a run computes. All of it can change the last bits: it is in the key."""
+    """On what, and in what precision, a run computes. All of it can change the last bits: it is in the key.
+
+    strategy: what several ranks share, where a run is spread over them. single: nothing, it is one process · ddp: the
+    batch, each rank having the whole model · fsdp: the batch, and every parameter cut in parts. How many ranks there
+    are is no part of the run.
+    """
 
     device: Literal["auto", "cpu", "cuda"]
+    strategy: Literal["single", "ddp", "fsdp"]
     precision: Literal["fp32", "bf16"] | None
     threads: Count | None
     micro_tokens: Count | None

@@ -10,19 +10,21 @@ from lightning import Callback, LightningModule, Trainer
 
 from nanochat.core.artifact import atomic_path
 from nanochat.trainer.control import Control
+from nanochat.trainer.ranks import ALONE, Ranks
 
 
 class Checkpoint(Callback):
     """Saves model, optimizer and loop to `path` every `seconds`, when the run is asked to stop, and when it is trained.
 
     Saving is atomic: a run killed while it saves resumes from the checkpoint before. How often it saves changes
-    nothing in the run, so it is measured by the clock.
+    nothing in the run, so it is measured by the clock. Of several ranks the first decides and writes.
     """
 
-    def __init__(self, path: Path, *, control: Control, seconds: float) -> None:
+    def __init__(self, path: Path, *, control: Control, seconds: float, ranks: Ranks = ALONE) -> None:
         self.path = path
         self.control = control
         self.seconds = seconds
+        self.ranks = ranks
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(
@@ -31,9 +33,18 @@ class Checkpoint(Callback):
         stop = self.control.stop_requested()
         # Scoring takes its time, and what was trained must not hang on it.
         trained = trainer.global_step == trainer.max_steps
-        if stop or trained or time.monotonic() - self.saved_at >= self.seconds:
-            with atomic_path(self.path) as part:
-                trainer.save_checkpoint(part)
-            self.saved_at = time.monotonic()
+        save = stop or trained or time.monotonic() - self.saved_at >= self.seconds
+        save, stop = self.ranks.told(save, stop)
+        if save:
+            self.save(trainer)
         if stop:
             trainer.should_stop = True
+
+    def save(self, trainer: Trainer) -> None:
+        """Every rank takes part in gathering what is saved; Lightning writes on the first."""
+        if self.ranks.first:
+            with atomic_path(self.path) as part:
+                trainer.save_checkpoint(part)
+        else:
+            trainer.save_checkpoint(self.path)
+        self.saved_at = time.monotonic()
