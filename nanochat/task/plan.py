@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.table import Table
 
+from nanochat.core.errors import MachineError
 from nanochat.report.planned import view
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.memory import training_memory
@@ -73,10 +75,7 @@ def plan_study(study: Study) -> Plan:
     told = {name: told_by_run(run, settings=study.settings) for name, run in runs.items()}
     unknown = {name: run for name, run in runs.items() if told[name] is None}
     done = Counter(row["arm"] for row in study.written_rows())
-    slots, paces = study.slots, {}
-    if done.total() < study.total and unknown:
-        with study.open_slots() as held:
-            slots, paces = len(held), calibrate(unknown, slots=held, settings=study.settings)
+    slots, paces = _timed(study, unknown if done.total() < study.total else {})
     spec, root = study.spec, study.settings.paths.root
     arms = []
     for arm in study.definition.arms:
@@ -103,3 +102,15 @@ def plan_study(study: Study) -> Plan:
         free=shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free,
         unknown={name: pace.reason for name, pace in paces.items() if isinstance(pace, Unknown)},
     )
+
+
+def _timed(study: Study, runs: Mapping[str, RunSpec]) -> tuple[int, Mapping[str, Pace | Unknown]]:
+    """How many slots the study has now, and the paces of runs in them. Trouble with the machine, slots that others
+    hold among it, costs the plan its times and nothing else: the work itself will say so."""
+    if not runs:
+        return study.slots, {}
+    try:
+        with study.open_slots() as slots:
+            return len(slots), calibrate(runs, slots=slots, settings=study.settings)
+    except MachineError as error:
+        return study.slots, dict.fromkeys(runs, Unknown(reason=str(error)))
