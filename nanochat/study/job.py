@@ -15,7 +15,8 @@ Message = dict[str, Any]
 
 @dataclass
 class Job:
-    """sequences: of a batch, on each device · micro: of them in a forward pass · reports: tokens and bits per byte, in order · pruned: the tokens at which the trial was given up."""
+    """sequences: of a batch, on each device · micro: of them in a forward pass · reports: tokens and bits per byte, in
+    order · pruned: the tokens at which the trial was given up."""
 
     trial: Trial
     key: str

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.table import Table
 
+from nanochat.core.errors import MachineError
 from nanochat.report.planned import view
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.memory import training_memory
@@ -73,11 +75,7 @@ def plan_study(study: Study, *, timed: bool = True) -> Plan:
     told = {name: told_by_run(run, settings=study.settings) for name, run in runs.items()}
     unknown = {name: run for name, run in runs.items() if told[name] is None}
     done = Counter(row["arm"] for row in study.written_rows())
-    slots, paces = 1, {}
-    if done.total() < study.total:
-        with study.open_slots() as held:
-            slots = len(held)
-            paces = calibrate(unknown, slots=held, settings=study.settings) if timed and unknown else {}
+    slots, paces = _timed(study, unknown if done.total() < study.total else {}, timed=timed)
     spec, root = study.spec, study.settings.paths.root
     arms = []
     for arm in study.definition.arms:
@@ -104,3 +102,15 @@ def plan_study(study: Study, *, timed: bool = True) -> Plan:
         free=shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free,
         unknown={name: pace.reason for name, pace in paces.items() if isinstance(pace, Unknown)},
     )
+
+
+def _timed(study: Study, runs: Mapping[str, RunSpec], *, timed: bool) -> tuple[int, Mapping[str, Pace | Unknown]]:
+    """How many slots the study has now, and, if they are to be `timed`, the paces of runs in them. Trouble with the
+    machine, slots that others hold among it, costs the plan its times and nothing else: the work itself will say so."""
+    if not runs:
+        return 1, {}
+    try:
+        with study.open_slots() as slots:
+            return len(slots), calibrate(runs, slots=slots, settings=study.settings) if timed else {}
+    except MachineError as error:
+        return 1, dict.fromkeys(runs, Unknown(reason=str(error)))

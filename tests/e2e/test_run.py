@@ -168,7 +168,7 @@ def test_the_second_request_to_stop_ends_at_once():
 
 
 def test_an_interrupt_before_training_is_said_in_a_line(program, monkeypatch):
-    def interrupted(config):
+    def interrupted(config, words):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nanochat.task.base.perform", interrupted)

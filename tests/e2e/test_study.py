@@ -106,7 +106,8 @@ def test_bad_studies_are_refused_before_anything_is_spent(program, tmp_path, wor
 def test_a_plan_runs_nothing(program, tmp_path):
     said = program("attention=mla,gqa", "lr.peak=interval(1e-3,1e-2)", "seed=1,2", "task=plan", "-m")
     assert said.code == 0
-    assert "20 runs" in said.out
+    assert "20 runs" in said.out and "time: about" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
     assert not (tmp_path / "multirun" / "runs").exists()
 
 
