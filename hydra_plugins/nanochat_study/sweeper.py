@@ -28,11 +28,9 @@ class NanochatStudy(Sweeper):
         self.config = config
 
     def sweep(self, arguments: list[str]) -> None:
-        from nanochat.core.compose import plain
+        from nanochat.core.compose import brought, plain
         from nanochat.task.study import sweep
 
-        typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
-        brought = [f"{key}={value}" for key, value in (self.params or {}).items() if key not in typed]
         # Hydra drops what a sweeper returns: a study that was stopped must not end as one that is done.
-        if code := sweep(plain(self.config), [*brought, *arguments]):
+        if code := sweep(plain(self.config), brought(self.params, arguments)):
             raise SystemExit(code)
