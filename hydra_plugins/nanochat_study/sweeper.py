@@ -31,12 +31,10 @@ class NanochatStudy(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from omegaconf import OmegaConf
 
-        from nanochat.core.compose import plain
+        from nanochat.core.compose import brought, plain
         from nanochat.task.sweep import sweep
 
-        typed = {argument.partition("=")[0].lstrip("+~") for argument in arguments}
-        brought = [f"{key}={value}" for key, value in (self.params or {}).items() if key not in typed]
         # Hydra drops what a sweeper returns: a study that was stopped must not end as one that is done.
         launcher: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
-        if code := sweep(plain(self.config), [*brought, *arguments], launcher=launcher):
+        if code := sweep(plain(self.config), brought(self.params, arguments), launcher=launcher):
             raise SystemExit(code)

@@ -52,18 +52,39 @@ def compose(overrides: Sequence[str], *, conf: Path = CONF) -> dict[str, Any]:
 
     Raises `SpecError` naming the key, and the nearest that exists, for an override that does not fit.
     """
+    refuse_nameless(overrides, conf)
+    with _hydra(conf) as hydra_compose:
+        return plain(hydra_compose("config", overrides=list(overrides)))
+
+
+@contextlib.contextmanager
+def _hydra(conf: Path) -> Iterator[Any]:
+    """Hydra's `compose` on a config folder; its errors are explained."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    refuse_nameless(overrides, conf)
     outer = GlobalHydra.instance().hydra  # of a program that is running, and goes on with it afterwards
     GlobalHydra.instance().clear()
     try:
         with explained(), initialize_config_dir(str(conf), version_base="1.3"):
-            return plain(hydra_compose("config", overrides=list(overrides)))
+            yield hydra_compose
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+def with_sweeps(overrides: Sequence[str], *, conf: Path = CONF) -> list[str]:
+    """The overrides of a `-m` command after the sweeps that its experiment brings along (`hydra.sweeper.params`)."""
+    fixed = [override.text for override in parse_overrides(overrides) if override.sweep is None]
+    with _hydra(conf) as hydra_compose:
+        params = hydra_compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper.params
+        return brought(params, overrides)
+
+
+def brought(params: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """The overrides after the sweeps in `params`, save those of keys that were typed."""
+    typed = {text.partition("=")[0].lstrip("+~") for text in overrides}
+    return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in typed), *overrides]
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from nanochat.core.compose import CONF, groups
 # What each group decides, in the order in which people ask.
 GROUPS = {
     "experiment": "a named set of overrides",
+    "schedule": "when task=schedule works on which study",
     "model": "size",
     "attention": "how tokens look at each other",
     "ffn": "what each token computes by itself",
@@ -47,6 +48,7 @@ examples
   python run.py task=cost attention=mla,gqa      models' costs, side by side
   python run.py task=check attention=mla         sanity checks, in seconds
   python run.py task=export                      the model, for transformers
+  python run.py task=schedule task.list=true     studies by the clock
 """
 
 

@@ -19,7 +19,7 @@ from nanochat.core.help import GROUPS
 from nanochat.core.spec import Spec
 
 ARXIV = re.compile(r"(?<![\d/])(\d{4}\.\d{4,5})(?!\d)")
-WITHOUT_COMPONENTS = ("experiment",)
+WITHOUT_COMPONENTS = ("experiment", "schedule")
 
 HEAD = """\
 # Components

@@ -18,7 +18,8 @@ from nanochat.init.base import InitSpec
 from nanochat.run.spec import BatchSpec, PathsSpec, RunSpec, Settings, StopSpec
 from nanochat.task.base import validate
 
-COMPONENTS = [(group, name) for group, names in groups().items() if group != "experiment" for name in names]
+WITHOUT_OPTIONS = ("experiment", "schedule")  # folders of files that are no component: nothing in a run's config
+COMPONENTS = [(group, name) for group, names in groups().items() if group not in WITHOUT_OPTIONS for name in names]
 EXPERIMENTS = groups().get("experiment", [])
 
 # What a person has to add where nothing could be a default.
