@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fmt check test bench docs clean
+.PHONY: help setup demo fmt check test fault-test bench dashboard docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -35,6 +35,9 @@ test: setup  ## all tests
 
 bench: setup  ## side-by-side measurements (minutes)
 	$(BIN)/python -m benchmarks
+
+dashboard: setup  ## optuna-dashboard on the newest study, or STUDY=name, at 127.0.0.1:8080
+	$(BIN)/python run.py task=dashboard $(if $(STUDY),study.name=$(STUDY))
 
 docs: setup  ## the catalogue of components, docs/components.md
 	$(BIN)/python -m nanochat.report.catalogue docs/components.md

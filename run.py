@@ -19,9 +19,10 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing and exiting; we say it in plain words
     import hydra
 
-    from nanochat.core.compose import CONF, blame_experiment, explained, plain, refuse_nameless
+    from nanochat.core.compose import CONF, blame_experiment, explained, plain, quoted, refuse_nameless
     from nanochat.core.errors import MachineError, SpecError
 
+    sys.argv[1:] = map(quoted, sys.argv[1:])
     words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
     if "task=cost" in words and "-m" not in sys.argv and any("," in word for word in words):
         sys.argv.insert(1, "-m")  # a comparison that costs nothing: several arms need no study

@@ -87,6 +87,11 @@ def brought(params: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in typed), *overrides]
 
 
+def quoted(word: str) -> str:
+    """A word of the command line for Hydra, which takes `retry(2)` for a function of its own, in quotes."""
+    return re.sub(r"^(\+*study\.on_failure=)(\w+\([^()]*\))$", r"\1'\2'", word)
+
+
 def plain(config: Any) -> dict[str, Any]:
     """A DictConfig as resolved plain data, without Hydra's own part."""
     from omegaconf import OmegaConf

@@ -27,6 +27,8 @@ GROUPS = {
     "logger": "where metrics go",
     "task": "what run.py does",
     "study": "what -m does",
+    "sampler": "how a study chooses what to try",
+    "pruner": "when it gives a trial up",
 }
 
 USAGE = """\
@@ -48,6 +50,8 @@ examples
   python run.py task=cost attention=mla,gqa      models' costs, side by side
   python run.py task=check attention=mla         sanity checks, in seconds
   python run.py task=export                      the model, for transformers
+  python run.py task=study                       studies, and how they stand
+  python run.py task=worker study.name=demo      join one, or go on with it
   python run.py task=schedule task.list=true     studies by the clock
 """
 

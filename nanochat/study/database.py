@@ -25,13 +25,17 @@ class Database:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
-        self.shown = shown(url)
+        self.address = shown(url)
 
     def open(self) -> BaseStorage:
         """Connect. Raises `Unreachable` where nobody answers, or answers no."""
         with self._explained():
             engine = {"pool_pre_ping": True, "pool_size": 1, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
             return optuna.storages.get_storage(optuna.storages.RDBStorage(self.url, engine_kwargs=engine))
+
+    def shown(self) -> BaseStorage:
+        """The storage for a program that writes when it pleases."""
+        return self.open()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -47,7 +51,7 @@ class Database:
             cause = error.__cause__ or error
             lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
             reason = lines[0] if lines else type(cause).__name__
-            raise Unreachable(f"study.storage={self.shown}: does not answer ({reason})") from error
+            raise Unreachable(f"study.storage={self.address}: does not answer ({reason})") from error
 
 
 def check_url(url: str) -> None:

@@ -36,7 +36,7 @@ class Policy:
         """Raises `SpecError` for anything else."""
         found = re.fullmatch(r"retry\((\d+)\)", text)
         if text not in ("continue", "stop") and not found:
-            raise spec_error("on_failure", text, "is no policy", "use continue, stop or retry(n), e.g. retry(2)")
+            raise spec_error("", text, "is no policy", "use continue, stop or retry(n), e.g. retry(2)")
         return cls(retries=int(found.group(1)) if found else 0, stop=text == "stop")
 
     def again(self, trial: Trial, status: str) -> bool:

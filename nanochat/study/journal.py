@@ -24,6 +24,10 @@ class Journal:
         """The storage, as it is in the file. Inside `exclusive()`, or where the file is there already."""
         return JournalStorage(JournalFileBackend(str(self.path), lock_obj=self.lock))
 
+    def shown(self) -> JournalStorage:
+        """The storage for a program that writes when it pleases, under the study's lock as everybody."""
+        return JournalStorage(JournalFileBackend(str(self.path), lock_obj=_StudyLock(self.folder)))
+
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Alone with the study, its journal ending in a whole line. Not reentrant."""
@@ -41,6 +45,21 @@ def alone(folder: Path) -> Iterator[None]:
     """The lock of the study in `folder`; it dies with its holder."""
     with locked(folder / "lock"):
         yield
+
+
+class _StudyLock(JournalFileOpenLock):
+    """The study's lock as a journal asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.held = contextlib.ExitStack()
+
+    def acquire(self) -> bool:
+        self.held.enter_context(alone(self.folder))
+        return True
+
+    def release(self) -> None:
+        self.held.close()
 
 
 class _HeldLock(JournalFileOpenLock):
