@@ -33,6 +33,9 @@ check: setup  ## lint, types, import layers
 test: setup  ## all tests
 	$(BIN)/python -m pytest -n 2
 
+fault-test: setup  ## kill workers and runs at random for minutes; the table must be that of calm
+	$(BIN)/python -m tests.faults
+
 bench: setup  ## side-by-side measurements (minutes)
 	$(BIN)/python -m benchmarks
 
