@@ -40,8 +40,11 @@ def warnings(plan: Plan) -> list[str]:
         found.append("the disk will be full before the end: free some, or move paths.multirun")
     if plan.most_flops is not None and plan.flops > plan.most_flops:
         found.append(f"study.flops={plan.most_flops:.3g} ends it sooner")
-    if plan.most_hours is not None and plan.seconds is not None and plan.seconds > 3600 * plan.most_hours:
+    if plan.most_hours is not None and plan.work is not None and plan.work > 3600 * plan.most_hours:
         found.append(f"study.hours={plan.most_hours:g} ends it sooner")
+    crowd = sum(arm.tuning > 0 for arm in plan.arms) * plan.lag
+    if 0 < crowd < 2 * plan.slots:
+        found.append(f"study.lag={plan.lag} lets {crowd} trials run at once: raise it to keep {plan.slots} slots busy")
     return found
 
 

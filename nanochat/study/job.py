@@ -33,10 +33,12 @@ class Job:
             self.reports.append((tokens, bpb))
         return new
 
-    def given_up(self) -> Message:
-        """The result of a trial that was pruned."""
+    def given_up(self, last: Message | None = None) -> Message:
+        """The result of a trial that was pruned; `last`: what its run said in the end, if it did."""
         reason = f"given up at {self.pruned:,} tokens with {self.reports[-1][1]:.4f} bits per byte"
-        return {"status": "pruned", "reason": reason, "key": self.key, "tokens": self.pruned}
+        return {"status": "pruned", "reason": reason, "key": self.key, "tokens": self.pruned} | {
+            name: (last or {}).get(name) for name in ("seconds", "micro")
+        }
 
     def values(self, result: Message, objectives: Sequence[str]) -> tuple[float, ...] | None:
         """What the trial is judged by; None where it is not complete."""

@@ -51,14 +51,15 @@ class ArmPlan:
 class Plan:
     """A whole study on this worker's slots.
 
-    pruned: runs may be stopped early, so everything here is an upper bound · most_flops, most_hours: the study's caps,
-    None for none · free: bytes left on the disk that the runs are written to · unknown: arms whose pace could not be
-    measured, and why.
+    lag: of suggestions · pruned: runs may be stopped early, so everything here is an upper bound · most_flops,
+    most_hours: the study's caps, None for none · free: bytes left on the disk that the runs are written to · unknown:
+    arms whose pace could not be measured, and why.
     """
 
     name: str
     arms: tuple[ArmPlan, ...]
     slots: int
+    lag: int
     pruned: bool
     most_flops: float | None
     most_hours: float | None
@@ -84,6 +85,13 @@ class Plan:
         jobs = list(_jobs(self.arms))
         known = [seconds for seconds in jobs if seconds is not None]
         return makespan(known, slots=self.slots) if len(known) == len(jobs) else None
+
+    @property
+    def work(self) -> float | None:
+        """Seconds of all runs that are left, added up; None where an arm's pace is unknown."""
+        jobs = list(_jobs(self.arms))
+        known = [seconds for seconds in jobs if seconds is not None]
+        return sum(known) if len(known) == len(jobs) else None
 
     @property
     def disk(self) -> int:

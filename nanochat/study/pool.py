@@ -26,6 +26,9 @@ Message = dict[str, Any]
 # What every run imports; CUDA stays asleep until a run wakes it.
 PRELOAD = ("torch", "lightning", "nanochat.run.child")
 
+# What asks a worker to stop; its runs leave that to it. SLURM sends the last two before time is up.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+
 # A child that sent its result has nothing left to do; one that is still there after this hangs in its exit.
 EXIT_SECONDS = 30.0
 
@@ -158,14 +161,14 @@ def _context() -> ForkServerContext | SpawnContext:
 
 
 def _start_server(preload: Sequence[str], *, environment: Mapping[str, str]) -> None:
-    """Start the fork server, deaf to Ctrl-C and SIGTERM: those reach a whole group, and only the owner acts on them.
+    """Start the fork server, deaf to Ctrl-C and the like: those reach a whole group, and only the owner acts on them.
 
     An ignored signal stays ignored in what is started meanwhile, so there is no moment in which the server, or a
     run that is only just forked, could die of one.
     """
     if not isinstance(_context(), ForkServerContext):
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     outside = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:

@@ -13,7 +13,7 @@ from nanochat.core.errors import MachineError, SpecError, spec_error
 from nanochat.study.failures import Policy, all_alike, halved
 from nanochat.study.job import Job, job_of
 from nanochat.study.outage import Outage, Unreachable
-from nanochat.study.pool import Child, Message, Pool
+from nanochat.study.pool import STOPPING, Child, Message, Pool
 from nanochat.study.runs import Runs
 from nanochat.study.store import Store
 from nanochat.study.trial import Trial
@@ -118,7 +118,7 @@ class Worker:
         for tokens, bpb in self.runs.reports(job.key):
             if job.hear(tokens, bpb):
                 job.pruned = self.store.judge(job.trial, job.reports)
-        self._record(job, job.given_up() if job.pruned is not None else known)
+        self._record(job, job.given_up(known) if job.pruned is not None else known)
 
     def _listen(self) -> None:
         """Take what the children say, and settle those that ended."""
@@ -151,7 +151,7 @@ class Worker:
         job, message = child.tag, child.last
         self.looked_at = 0.0
         if job.pruned is not None:
-            self._record(job, job.given_up())
+            self._record(job, job.given_up(message))
         elif message is None:
             self._lose(job, reason=child.death())
         elif message["kind"] == "refused":
@@ -237,7 +237,8 @@ class Worker:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM asks all runs for a checkpoint; the second leaves them to their closing pipes."""
+        """The first Ctrl-C or SIGTERM, or a cluster's word that time is nearly up, asks all runs for a checkpoint; the
+        second leaves them to their closing pipes."""
 
         def handle(*_: Any) -> None:
             if self.stopping:
@@ -245,7 +246,7 @@ class Worker:
             self.watch.say("stopping after a checkpoint of each run; once more ends at once")
             self._stop()
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, handle) for number in STOPPING}
         try:
             yield
         finally:

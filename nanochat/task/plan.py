@@ -96,6 +96,7 @@ def plan_study(study: Study, *, timed: bool = True) -> Plan:
         name=study.definition.name,
         arms=tuple(arms),
         slots=slots,
+        lag=study.definition.lag,
         pruned=not study.definition.pruner["_target_"].endswith(".NoneSpec"),
         most_flops=spec.flops,
         most_hours=spec.hours,

@@ -78,7 +78,14 @@ def arm(name: str, **changes: Any) -> ArmPlan:
 
 
 def plan(*arms: ArmPlan, **changes: Any) -> Plan:
-    given: dict[str, Any] = {"slots": 2, "pruned": False, "most_flops": None, "most_hours": None, "free": 10**10}
+    given: dict[str, Any] = {
+        "slots": 2,
+        "lag": 8,
+        "pruned": False,
+        "most_flops": None,
+        "most_hours": None,
+        "free": 10**10,
+    }
     return Plan(name="study", arms=arms, **{**given, "unknown": {}, **changes})
 
 
