@@ -116,6 +116,11 @@ def _parsed(overrides: Sequence[str]) -> list[Any]:
         return OverridesParser.create().parse_overrides(list(overrides))
 
 
+def value_of(override: str) -> Any:
+    """The value that a fixed override sets: `lr.peak=1e-3` 0.001, `data.path='a b'` the text without its quotes."""
+    return _parsed([override])[0].value()
+
+
 def groups(conf: Path = CONF) -> dict[str, list[str]]:
     """Every config group and its options, read from the folders alone."""
     found = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from nanochat.core.compose import Override, Values
+from nanochat.core.compose import Override, Values, value_of
 from nanochat.core.errors import nearest, spec_error
 
 # The values of one factor of the product: at each, one key and text, or several that advance together.
@@ -47,21 +47,13 @@ def zip_choices(commas: Sequence[Override], zipped: Sequence[Sequence[str]]) -> 
 
 def excluded(arm: HasOverrides, combination: Mapping[str, Any]) -> bool:
     """Whether an arm has all the values of a combination."""
-    own = {text.partition("=")[0].lstrip("+~"): text.partition("=")[2] for text in arm.overrides}
+    own = {text.partition("=")[0].lstrip("+~"): value_of(text) for text in arm.overrides}
     return bool(combination) and all(key in own and same(own[key], value) for key, value in combination.items())
 
 
-def same(text: str, value: Any) -> bool:
-    """Whether an override's text means a value: `1e-3` is 0.001, `true` is True."""
-    word = "null" if value is None else str(value)
-    return text.lower() == word.lower() or _number(text) == _number(word) is not None
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are one: 2 is 2.0, but 1 is not `true`."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _pairs(override: Override) -> list[tuple[str, str]]:
