@@ -8,12 +8,14 @@ them ends two repetitions of a study in different places.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nanochat.core.errors import spec_error
 from nanochat.study.book import Book
+from nanochat.study.trial import Trial
 
 HOUR = 3600.0
 
@@ -40,16 +42,29 @@ def check_flops(budget: Budget, first: Mapping[str, float], *, seeds: int) -> No
         raise spec_error("study.flops", f"{budget.flops:.3e}", rule, "raise it, or ask for fewer seeds or tokens")
 
 
-def flops_allow(book: Book, budget: Budget, *, arm: str, flops: float, first: Mapping[str, float]) -> bool:
-    """Whether the next tuning trial, of `flops`, leaves enough for confirming the dearest trial of each arm."""
+def flops_allow(
+    book: Book,
+    budget: Budget,
+    *,
+    arm: str,
+    flops: float,
+    first: Mapping[str, float],
+    cost: Callable[[Trial], float],
+    confirmed: float,
+) -> bool:
+    """Whether the next tuning trial, of `flops`, leaves enough for confirming the dearest trial of each arm.
+
+    cost: FLOPs of a trial · confirmed: FLOPs of the confirming runs that an earlier budget has paid for; those to come
+    may be others.
+    """
     if budget.flops is None:
         return True
-    dearest, spent = dict(first), flops
+    dearest, spent = dict(first), confirmed + flops
     dearest[arm] = max(dearest[arm], flops)
     for name, trials in book.tuning.items():
         for trial in trials:
-            spent += trial.flops or first[name]
-            dearest[name] = max(dearest[name], trial.flops or 0.0)
+            spent += cost(trial)
+            dearest[name] = max(dearest[name], cost(trial))
     return spent + len(book.definition.seeds) * sum(dearest.values()) <= budget.flops
 
 
@@ -61,7 +76,8 @@ def hours_allow(book: Book, budget: Budget, *, arm: str) -> bool:
     known = [value for value in seconds.values() if value is not None]
     usual = sum(known) / len(known) if known else 0.0
     expected = {name: usual if value is None else value for name, value in seconds.items()}
-    spent = sum(_spent(trial.result) for trial in book.trials() if trial.number >= 0)
+    confirming = itertools.chain(*book.confirming.values())  # those of a best that was overtaken too
+    spent = sum(_spent(trial.result) for trial in itertools.chain(*book.tuning.values(), confirming))
     running = sum(expected[trial.arm] for trial in book.open())
     ahead = sum(
         expected[name] for name in book.tuning for seed in book.definition.seeds if book.confirmed(name, seed) is None

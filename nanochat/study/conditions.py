@@ -1,4 +1,8 @@
-"""Axes that exist only under one choice of a group: `attention.kv_lora_rank` under the mla of `choice(mla, gqa)`."""
+"""Axes that exist only under one choice of a group: `attention.kv_lora_rank` under the mla of `choice(mla, gqa)`.
+
+Groups have parts that are groups: `ffn.expert.activation` is there under the mlp of `ffn@ffn.expert=choice(mlp,
+swiglu)`, and that under the moe of `ffn=choice(moe, swiglu)`.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,21 @@ def with_conditions(arm: Arm, *, base: Sequence[str]) -> Arm:
 
     Raises `SpecError` for a key that exists under none of them.
     """
-    choices = [axis for axis in arm.axes if isinstance(axis.domain, Choice)]
-    bound = [_bound(axis, choices, arm=arm, base=base) for axis in arm.axes]
-    return replace(arm, axes=tuple(sorted(bound, key=lambda axis: len(axis.when))))
+    bound: dict[str, Axis] = {}
+    for axis in sorted(arm.axes, key=lambda axis: _place(axis.key).count(".")):  # a group before its parts
+        choices = [other for other in bound.values() if isinstance(other.domain, Choice)]
+        bound[axis.key] = _bound(axis, choices, arm=arm, base=base)
+    axes = [bound[axis.key] for axis in arm.axes]
+    return replace(arm, axes=tuple(sorted(axes, key=lambda axis: len(under(axis, axes)))))
+
+
+def under(axis: Axis, axes: Sequence[Axis]) -> dict[str, str]:
+    """Choices under which an axis exists: of each that decides on it, and of what decides on that, the first."""
+    found: dict[str, str] = {}
+    for key, values in axis.when:
+        decider = next(other for other in axes if other.key == key)
+        found |= {**under(decider, axes), key: values[0]}
+    return found
 
 
 def active(axes: Sequence[Axis], params: Params) -> dict[str, Any]:
@@ -40,8 +56,8 @@ def probes(axes: Sequence[Axis], *, first: Params) -> list[dict[str, Any]]:
     Real axes take one from the middle that is not whole by accident: `model.depth=interval(1, 4)` is a mistake.
     """
     middle = {axis.key: _probe(axis, first=first) for axis in axes}
-    deciding = [(key, value) for axis in axes for key, values in axis.when for value in values]
-    found = [active(axes, {**middle, key: value}) for key, value in dict.fromkeys([*deciding, ("", None)])]
+    above = [({**under(axis, axes), key: value}) for axis in axes for key, values in axis.when for value in values]
+    found = [active(axes, {**middle, **choices}) for choices in (*above, {})]
     return [params for i, params in enumerate(found) if params not in found[:i]]
 
 
@@ -56,22 +72,32 @@ def lookup(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
 
 
 def _bound(axis: Axis, choices: Sequence[Axis], *, arm: Arm, base: Sequence[str]) -> Axis:
-    """The axis with the one group whose choice decides whether its key exists, if there is one."""
-    for choice in choices:
-        group, _, package = choice.key.lstrip("+").partition("@")
-        if not axis.key.startswith((package or group.replace("/", ".")) + "."):
-            continue
-        assert isinstance(choice.domain, Choice)
-        having = tuple(
-            text
-            for text in choice.domain.texts
-            if lookup(compose(merge(base, arm.overrides, [f"{choice.key}={text}"])), axis.key, MISSING) is not MISSING
-        )
-        if not having:
-            remedy = f"name a field that one of {', '.join(choice.domain.texts)} has"
-            raise spec_error(axis.key, None, f"is a field of no choice of {choice.key}", remedy)
-        return axis if having == choice.domain.texts else replace(axis, when=((choice.key, having),))
-    return axis
+    """The axis with the one group, the nearest above it, whose choice decides whether its key exists, if there is one.
+
+    `choices`: those above it, bound already.
+    """
+    place = _place(axis.key)
+    above = [choice for choice in choices if place.startswith(_place(choice.key) + ".")]
+    if not above:
+        return axis
+    choice = max(above, key=lambda choice: len(_place(choice.key)))
+    assert isinstance(choice.domain, Choice)
+    texts = [f"{key}={text}" for key, text in under(choice, choices).items()]
+    having = tuple(
+        text
+        for text in choice.domain.texts
+        if lookup(compose(merge(base, arm.overrides, texts, [f"{choice.key}={text}"])), place, MISSING) is not MISSING
+    )
+    if not having:
+        remedy = f"name a field that one of {', '.join(choice.domain.texts)} has"
+        raise spec_error(axis.key, None, f"is a field of no choice of {choice.key}", remedy)
+    return replace(axis, when=choice.when if having == choice.domain.texts else ((choice.key, having),))
+
+
+def _place(key: str) -> str:
+    """Where in the config a key is: `ffn@ffn.expert` at `ffn.expert`."""
+    group, _, package = key.lstrip("+").partition("@")
+    return package or group.replace("/", ".")
 
 
 def _probe(axis: Axis, *, first: Params) -> Any:

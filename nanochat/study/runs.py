@@ -21,7 +21,7 @@ from nanochat.run.spec import RunSpec, Settings, run_spec
 from nanochat.run.train import validation_steps
 from nanochat.sampler.base import SamplerSpec
 from nanochat.study.axes import Arm, Axes, merge
-from nanochat.study.conditions import active, lookup, probes, with_conditions
+from nanochat.study.conditions import lookup, probes, under, with_conditions
 from nanochat.study.definition import Definition
 from nanochat.study.store import Plan
 from nanochat.study.trial import Trial
@@ -106,7 +106,8 @@ class Runs:
         """Every name among the choices exists: a misspelt one must not wait for the sampler to draw it."""
         for axis in arm.axes:
             for text in axis.domain.texts if isinstance(axis.domain, Choice) else ():
-                compose(self.definition.overrides(arm, params={axis.key: text}, seed=0, base=self.base))
+                params = {**under(axis, arm.axes), axis.key: text}
+                compose(self.definition.overrides(arm, params=params, seed=0, base=self.base))
 
 
 def define(
@@ -175,8 +176,10 @@ def default_slots(device: str) -> int:
 
 def _first(arm: Arm, config: Mapping[str, Any], *, base: Sequence[str]) -> dict[str, Any]:
     """The config's own values on the arm's axes, where they lie on them."""
-    found = {}
+    found: dict[str, Any] = {}
     for axis in arm.axes:
+        if not axis.active(found):
+            continue
         if isinstance(axis.domain, Choice):
             same = (t for t in axis.domain.texts if compose(merge(base, arm.overrides, [f"{axis.key}={t}"])) == config)
             value = next(same, None)
@@ -184,7 +187,7 @@ def _first(arm: Arm, config: Mapping[str, Any], *, base: Sequence[str]) -> dict[
             value = _inside(axis.domain, lookup(config, axis.key))
         if value is not None:
             found[axis.key] = value
-    return active(arm.axes, found)
+    return found
 
 
 def _inside(interval: Interval, value: Any) -> float | int | None:

@@ -7,6 +7,7 @@ no crash can leave half of one. Every write happens under the study's lock.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,6 +70,7 @@ class Store:
             self.backend = backend(folder, url)
         self.book = Book(definition)
         self.suggesting: dict[str, Suggestions] = {}
+        self.costs: dict[tuple[str, str], float] = {}
         with self.backend.exclusive():
             opened, own = self.backend.open(), home(folder)["id"]
             self.storage = Storage(opened, definition, home_id=own, imports=not self.sampler.fixed)
@@ -80,6 +82,9 @@ class Store:
             self._read()
             wanted = replace(budget, trials=max(budget.trials, self.budget.trials))
             if wanted != self.budget:
+                confirming = itertools.chain(*self.book.confirming.values())
+                spent = sum(self._cost(trial) for trial in confirming if trial.status != "skipped")
+                self.storage.write("confirmed_flops", spent if wanted.flops is not None else 0.0)
                 self.storage.write("budget", wanted.data())
                 self._read()
 
@@ -198,17 +203,37 @@ class Store:
 
     def _suggest(self, arm: Arm) -> Trial | None:
         """The arm's next trial, or the end of tuning where the budget does not allow it."""
-        past, plan = self.book.past[arm.name], self.plans[arm.name]
+        past = self.book.past[arm.name]
         params = self._suggestions(arm.name).suggest(past, len(past))
-        flops = self.flops(arm, params) if self.flops and self.budget.flops is not None else plan.flops
-        first = {name: plan.flops for name, plan in self.plans.items()}
-        if not hours_allow(self.book, self.budget, arm=arm.name) or not flops_allow(
-            self.book, self.budget, arm=arm.name, flops=flops, first=first
-        ):
+        flops = self._flops(arm, params) if self.budget.flops is not None else None
+        if not hours_allow(self.book, self.budget, arm=arm.name) or not self._affordable(arm, flops):
             self.storage.write("closed", self.budget.data())
             self.closed = True
             return None
         return self._create(self._new(arm, phase="tune", number=len(past), params=params, flops=flops))
+
+    def _affordable(self, arm: Arm, flops: float | None) -> bool:
+        """Whether a cap on FLOPs allows the arm's next trial."""
+        return flops is None or flops_allow(
+            self.book,
+            self.budget,
+            arm=arm.name,
+            flops=flops,
+            first={name: plan.flops for name, plan in self.plans.items()},
+            cost=self._cost,
+            confirmed=self.storage.attributes().get("confirmed_flops", 0.0),
+        )
+
+    def _cost(self, trial: Trial) -> float:
+        """FLOPs of a trial's whole run; they are not noted on it where it was begun without a cap on them."""
+        return trial.flops or self._flops(self.definition.arm(trial.arm), trial.params)
+
+    def _flops(self, arm: Arm, params: Mapping[str, Any]) -> float:
+        """Training FLOPs of a run with these parameters."""
+        known = (arm.name, repr(params))
+        if known not in self.costs:
+            self.costs[known] = self.flops(arm, params) if self.flops else self.plans[arm.name].flops
+        return self.costs[known]
 
     def _claim_confirming(self) -> Trial | None:
         """The next confirming run of an arm whose tuning is over. Where tuning found nothing, it is skipped."""
