@@ -51,9 +51,16 @@ class Definition:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
 
-    def overrides(self, arm: Arm, *, params: Mapping[str, Any], seed: int, base: tuple[str, ...]) -> list[str]:
-        """The overrides that make one run. `base` is this command's own: paths and loggers may have moved."""
-        return merge(base, arm.overrides, override_texts(params), [f"seed={seed}"])
+    def overrides(
+        self, arm: Arm, *, params: Mapping[str, Any], seed: int, base: tuple[str, ...]
+    ) -> tuple[list[str], list[str]]:
+        """The overrides that make one run: those that choose, and those that set a key to a number.
+
+        `base` is this command's own: paths and loggers may have moved.
+        """
+        chosen = {key: value for key, value in params.items() if isinstance(value, str)}
+        values = {key: value for key, value in params.items() if key not in chosen}
+        return merge(base, arm.overrides, override_texts(chosen)), [*override_texts(values), f"seed={seed}"]
 
     def on_machine(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A composed config with this study's device and threads where it leaves them open."""

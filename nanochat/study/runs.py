@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanochat.core.compose import Choice, Interval, compose
+from nanochat.core.compose import Choice, Interval, compose, compose_variant
 from nanochat.core.device import cores, resolve_device
 from nanochat.core.errors import Problem, SpecError
 from nanochat.core.provenance import origin
@@ -37,7 +37,7 @@ class Runs:
 
     def spec(self, arm: Arm, *, params: Mapping[str, Any], seed: int) -> RunSpec:
         """The resolved run. Raises `SpecError` for parameters that make none."""
-        config = compose(self.definition.overrides(arm, params=params, seed=seed, base=self.base))
+        config = compose_variant(*self.definition.overrides(arm, params=params, seed=seed, base=self.base))
         return run_spec(self.definition.on_machine(config)).resolve()
 
     def of(self, trial: Trial) -> RunSpec:
@@ -107,7 +107,7 @@ class Runs:
         for axis in arm.axes:
             for text in axis.domain.texts if isinstance(axis.domain, Choice) else ():
                 params = {**under(axis, arm.axes), axis.key: text}
-                compose(self.definition.overrides(arm, params=params, seed=0, base=self.base))
+                compose_variant(*self.definition.overrides(arm, params=params, seed=0, base=self.base))
 
 
 def define(

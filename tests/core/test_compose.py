@@ -17,6 +17,7 @@ from nanochat.core.compose import (
     Values,
     blame_experiment,
     compose,
+    compose_variant,
     groups,
     parse_overrides,
 )
@@ -175,3 +176,22 @@ def test_an_experiment_is_named_for_a_key_that_outlived_its_option(tmp_path):
     assert "conf/experiment/x.yaml sets it" in str(blamed)
     assert str(blame_experiment(error, ["attention=mla"], conf=tmp_path)) == str(error)
     assert str(blame_experiment(error, ["experiment=x", "attention.kv_heads=2"], conf=tmp_path)) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "values"),
+    [
+        ([], []),
+        (["attention=mla"], ["lr.peak=0.30000000000000004", "seed=7", "attention.kv_lora_rank=8"]),
+        (["ffn=moe", "lr.peak=1e-3"], ["lr.peak=2e-3", "grad_clip=null", "model.tied=false", "ffn.expert.hidden=32"]),
+        (["experiment=demo"], ["stop.tokens=1e5", "paths.multirun=elsewhere"]),
+    ],
+)
+def test_a_variant_is_what_composing_it_all_gives(overrides, values):
+    assert compose_variant(overrides, values) == compose([*overrides, *values])
+    assert compose_variant(overrides, []) == compose(overrides), "what is kept stays as it was"
+
+
+def test_a_variant_of_a_key_that_is_not_there_is_refused_as_ever():
+    with pytest.raises(SpecError, match=r"lr\.peek: no such key; did you mean 'lr\.peak'"):
+        compose_variant(["attention=mla"], ["lr.peek=0.1"])
