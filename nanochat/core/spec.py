@@ -95,6 +95,16 @@ def target_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def modules_in(value: Any) -> list[str]:
+    """The modules of all Specs in plain data, each once: what loading it will import."""
+    if isinstance(value, Mapping):
+        own = [str(value[TARGET]).rpartition(".")[0]] if TARGET in value else []
+        return list(dict.fromkeys([*own, *(name for item in value.values() for name in modules_in(item))]))
+    if isinstance(value, (list, tuple)):
+        return list(dict.fromkeys(name for item in value for name in modules_in(item)))
+    return []
+
+
 def option_of(spec: Spec) -> str:
     """The option that a Spec stands for, as it is typed: its module's last name, `rope` of nanochat.position.rope."""
     return type(spec).__module__.rpartition(".")[2]

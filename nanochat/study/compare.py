@@ -13,7 +13,7 @@ from pydantic import Field
 from nanochat.core.artifact import write_json, write_text
 from nanochat.core.errors import spec_error
 from nanochat.core.gpu import gpus
-from nanochat.core.spec import Count, Int, Positive, Spec, load
+from nanochat.core.spec import Count, Int, Positive, Spec, load, modules_in
 from nanochat.pruner.base import PrunerSpec
 from nanochat.run import child
 from nanochat.run.memory import training_memory
@@ -253,7 +253,7 @@ def _with(study: Study, definition: Definition) -> Study:
 def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> None:
     spec = study.spec
     with study.open_slots() as slots:
-        pool = Pool(target, slots=slots, preload=preload)
+        pool = Pool(target, slots=slots, preload=[*preload, *modules_in(study.definition.runs)])
         try:
             with Watch(study.definition.name, slots=[slot.label for slot in slots]) as watch:
                 worker = Worker(

@@ -23,8 +23,8 @@ from nanochat.study.slots import Slot, thread_variables
 Target = Callable[[dict[str, Any], Connection], None]
 Message = dict[str, Any]
 
-# What every run imports; CUDA stays asleep until a run wakes it.
-PRELOAD = ("torch", "lightning", "nanochat.run.child")
+# What every run imports; CUDA stays asleep until a run wakes it. Lightning asks for omegaconf when it saves.
+PRELOAD = ("torch", "lightning", "omegaconf", "nanochat.run.child")
 
 # What asks a worker to stop; its runs leave that to it. SLURM sends the last two before time is up.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
