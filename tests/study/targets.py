@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -89,3 +90,68 @@ def note(request: dict[str, Any], word: str) -> int:
     count = int(path.read_text()) + 1 if path.exists() else 1
     path.write_text(str(count))
     return count
+
+
+def reporting(request: dict[str, Any], channel: Connection) -> None:
+    """Validates four times on its way, and does not wait to be told that it is given up; a NaN among the reports."""
+    note(request, "begun")
+    peak, seed = request["spec"]["lr"]["peak"], request["spec"]["seed"]
+    bpb = 1.0 + abs(peak - 0.01) + 0.001 * seed
+    for part in (4, 3, 2, 1):
+        channel.send({"kind": "report", "tokens": 2048 // part, "bpb": bpb * part if peak < 0.05 else math.nan})
+    end(request, channel, bpb)
+
+
+def short_of_memory(request: dict[str, Any], channel: Connection) -> None:
+    """Trains with one sequence in a forward pass at a time and no more, and notes with how many it was tried."""
+    path = Path(request["settings"]["paths"]["multirun"]) / f"micro-{request['key']}"
+    micro = request["micro"] or request["spec"]["batch"]["micro"]
+    path.write_text(f"{path.read_text() if path.exists() else ''}{micro} ")
+    if micro > 1:
+        channel.send({"kind": "result", "key": request["key"], "status": "oom", "reason": f"no room for {micro}"})
+    else:
+        complete(request, channel)
+
+
+def hungry(request: dict[str, Any], channel: Connection) -> None:
+    """Never has enough memory."""
+    note(request, "begun")
+    channel.send({"kind": "result", "key": request["key"], "status": "oom", "reason": "no room"})
+
+
+def flaky(request: dict[str, Any], channel: Connection) -> None:
+    """Fails twice, then completes; what is above the default learning rate diverges."""
+    if request["spec"]["lr"]["peak"] > 0.003:
+        note(request, "begun")
+        channel.send({"kind": "result", "key": request["key"], "status": "diverged", "reason": "loss is nan"})
+    elif note(request, "tried") < 3:
+        channel.send({"kind": "result", "key": request["key"], "status": "failed", "reason": "it broke"})
+    else:
+        complete(request, channel)
+
+
+def broken(request: dict[str, Any], channel: Connection) -> None:
+    """Fails, always for one reason, and leaves words in its log."""
+    words = "".join(f"word {i}\n" for i in range(50)) + "ValueError: no such thing at 0x7f00\n"
+    fail(request, channel, "ValueError: no such thing at 0x7f00", words=words)
+
+
+def broken_otherwise(request: dict[str, Any], channel: Connection) -> None:
+    """Fails, each run for a reason of its own, in letters: numbers make no difference."""
+    peak = repr(request["spec"]["lr"]["peak"]).translate(str.maketrans("0123456789", "abcdefghij"))
+    fail(request, channel, f"error {peak}")
+
+
+def mended(request: dict[str, Any], channel: Connection) -> None:
+    """Completes with scores that grow with the learning rate."""
+    note(request, "mended")
+    end(request, channel, 1.0 + request["spec"]["lr"]["peak"])
+
+
+def fail(request: dict[str, Any], channel: Connection, reason: str, *, words: str = "") -> None:
+    """End as failed."""
+    note(request, "begun")
+    folder = Path(request["settings"]["paths"]["multirun"]) / "runs" / request["key"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.txt").write_text(words)
+    channel.send({"kind": "result", "key": request["key"], "status": "failed", "reason": reason})
