@@ -1,4 +1,4 @@
-"""Real texts that tests may read: never part of the repository."""
+"""Real texts and scaling data that tests may read: never part of the repository."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ def shared_text(name: str) -> Path:
 
     Skips the test, saying which file is missing, where it is not there.
     """
-    path = Path(os.environ.get("NANOCHAT_SHARED", BESIDE_THE_REPOSITORY)) / "data" / "text" / name
+    return _shared(Path("text") / name)
+
+
+def shared_scaling(name: str) -> Path:
+    """The same for `data/scaling/<name>`."""
+    return _shared(Path("scaling") / name)
+
+
+def _shared(name: Path) -> Path:
+    path = Path(os.environ.get("NANOCHAT_SHARED", BESIDE_THE_REPOSITORY)) / "data" / name
     if not path.exists():
-        pytest.skip(f"needs the text {path}; NANOCHAT_SHARED names the folder it is in")
+        pytest.skip(f"needs {path}; NANOCHAT_SHARED names the folder it is in")
     return path

@@ -52,6 +52,7 @@ examples
   python run.py task=export                      the model, for transformers
   python run.py task=study                       studies, and how they stand
   python run.py task=worker study.name=demo      join one, or go on with it
+  python run.py task=law task.data=runs.csv      a scaling law, with intervals
   python run.py task=schedule task.list=true     studies by the clock
 """
 

@@ -1,0 +1,1 @@
+"""Scaling laws: forms, fits and their uncertainty, as functions of arrays."""
