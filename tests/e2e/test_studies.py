@@ -109,6 +109,18 @@ def test_open_trials_say_whether_somebody_is_on_them(program, home, tmp_path) ->
     assert "stands still" in after.out
 
 
+def test_a_study_in_a_database_that_is_not_named_says_so(program, home, tmp_path) -> None:
+    folder = tmp_path / "multirun" / "studies" / "far"
+    first = home / "multirun" / "studies" / "first"
+    write_json(folder / "study.json", plain(replace(read_definition(first), name="far")))
+    write_json(folder / "home.json", {"id": "far", "storage": "database"})
+    for words in ((), ("study.name=far",)):
+        said = program("task=study", *words, base=())
+        assert said.code == 0 and "in a database; name it with study.storage" in said.out
+    refused = program("task=worker", "study.name=far", base=())
+    assert refused.code == 2 and "study.storage" in refused.err and "lie in a database" in refused.err
+
+
 def test_a_worker_joins_extends_and_says_when_nothing_is_left(program, tmp_path) -> None:
     typed = ("lr.peak=tag(log, interval(1e-3, 1e-1))", "study.trials=1", "study.on_failure=retry(2)", "stop.steps=2")
     first = program(*typed, "study.name=one", "study.slots=2", "-m")
