@@ -90,11 +90,11 @@ def _arms(state: State) -> Table:
         seeds = [book.confirmed(arm.name, seed) for seed in state.definition.seeds]
         scores = [trial.score for trial in seeds if trial is not None and trial.score is not None]
         table.add_row(
-            arm.name,
+            Text(arm.name),
             f"{sum(t.finished for t in tuning)}/{state.store.limit(arm) + len(book.imported[arm.name])}",
             ", ".join(f"{count} {status}" for status, count in sorted(ends.items())),
             number_text(best.score if best else None),
-            at,
+            Text(at),
             f"{len(scores)}/{len(seeds)}",
             number_text(sum(scores) / len(scores) if scores else None),
         )
@@ -130,8 +130,8 @@ def _next(state: State) -> list[str]:
     name, lines = state.definition.name, []
     if any(trial.status in AGAIN for trial in state.trials):
         lines.append(f"again what failed:  python run.py task=study study.name={name} task.retry=failed")
-    if state.store.done():
-        lines.append(f"more trials:        python run.py task=worker study.name={name} study.extend=20")
-    else:
+    if not state.store.done():
         lines.append(f"go on, or join:     python run.py task=worker study.name={name}")
+    elif more := state.store.more(20):
+        lines.append(f"more trials:        python run.py task=worker study.name={name} study.trials={more}")
     return lines

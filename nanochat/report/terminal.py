@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from nanochat.report.frame import Frame, difference_text, number_text, param_text
 
@@ -21,7 +22,7 @@ def arms_table(frame: Frame) -> Table:
         params = [param_text(result.best.get(axis)) + ("*" if axis in result.edges else "") for axis in frame.axes]
         seeds = f"{len(result.finite)}/{len(result.scores)}"
         numbers = [number_text(result.mean), number_text(result.sd), difference_text(result)]
-        table.add_row(result.name, *params, seeds, *numbers, result.verdict.word, style=style)
+        table.add_row(Text(result.name), *map(Text, params), seeds, *numbers, result.verdict.word, style=style)
     if frame.at_edge:
         table.caption = "* at the edge of its range: the optimum may lie outside"
         table.caption_justify = "left"
@@ -36,5 +37,7 @@ def front_table(frame: Frame) -> Table:
     for name in objectives:
         table.add_column(name, justify="right")
     for point in frame.front:
-        table.add_row(point.label, *(f"{value:,.4f}" if value < 100 else f"{value:,.0f}" for value in point.values))
+        table.add_row(
+            Text(point.label), *(f"{value:,.4f}" if value < 100 else f"{value:,.0f}" for value in point.values)
+        )
     return table

@@ -85,7 +85,8 @@ def read_axes(
     if not (commas or search or listed or arms):
         typed = {_key(o) for o in fixed}
         search = [_axis(o) for o in parse_overrides(space) if _key(o) not in typed]
-    found = _without(_arms(fixed, commas=zip_choices(commas, zipped), named=arms, search=search), exclude)
+    found = _arms(fixed, commas=zip_choices(commas, zipped), named=arms, search=search)
+    found = _without(found, exclude, base=[o.text for o in fixed])
     seeds = _seeds(listed, own=seed)
     if any(arm.axes for arm in found) and tune_seed in seeds:
         raise spec_error(
@@ -131,11 +132,11 @@ def _arms(
     return tuple(arms)
 
 
-def _without(arms: Sequence[Arm], exclude: Sequence[Mapping[str, Any]]) -> tuple[Arm, ...]:
+def _without(arms: Sequence[Arm], exclude: Sequence[Mapping[str, Any]], *, base: Sequence[str]) -> tuple[Arm, ...]:
     """The arms that no exclusion names. An exclusion that leaves nothing out, or nothing over, is a mistake."""
     kept = list(arms)
     for combination in exclude:
-        left_out = [arm for arm in arms if excluded(arm, combination)]
+        left_out = [arm for arm in arms if excluded(merge(base, arm.overrides), combination)]
         if not left_out:
             remedy = "name keys and values of the arms, e.g. [{attention: mla, ffn: moe}]"
             raise spec_error("study.exclude", dict(combination), "is a combination that no arm has", remedy)

@@ -6,6 +6,7 @@ is started by hand. The command that submits them only watches, and may end with
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -69,9 +70,9 @@ def alive(folder: Path) -> list[str]:
     """The jobs submitted for a study that wait or run."""
     import submitit
 
-    classes = {"slurm": submitit.SlurmJob, "local": submitit.LocalJob}
     known = read_json(folder / JOBS) if (folder / JOBS).exists() else []
-    return [job["id"] for job in known if not classes[job["cluster"]](folder, job["id"]).done()]
+    ended = {"slurm": lambda name: submitit.SlurmJob(folder, name).done(), "local": _ended}
+    return [job["id"] for job in known if not ended[job["cluster"]](job["id"])]
 
 
 def watch(folder: Path, *, done: Callable[[], bool]) -> bool:
@@ -87,6 +88,19 @@ def _parameters(cluster: str, launcher: Mapping[str, Any]) -> dict[str, Any]:
     """What a job asks for, in submitit's names; what is null is left to the cluster."""
     given = {name: value for name, value in launcher.items() if name not in NOT_PARAMETERS and value is not None}
     return {name if name in SHARED else f"{cluster}_{name}": value for name, value in given.items()}
+
+
+def _ended(pid: str) -> bool:
+    """Whether a job that is a process of this machine is gone. submitit itself knows only those it holds in memory."""
+    try:
+        return os.waitpid(int(pid), os.WNOHANG) != (0, 0)  # our own child, which would stay as a zombie otherwise
+    except ChildProcessError:
+        pass  # another command's
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def _work(command: list[str], cwd: str) -> int:

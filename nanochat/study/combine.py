@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from nanochat.core.compose import Override, Values, value_of
 from nanochat.core.errors import nearest, spec_error
 
 # The values of one factor of the product: at each, one key and text, or several that advance together.
 Choices = Sequence[Sequence[tuple[str, str]]]
-
-
-class HasOverrides(Protocol):
-    """Anything made by overrides: an arm."""
-
-    @property
-    def overrides(self) -> tuple[str, ...]: ...
 
 
 def zip_choices(commas: Sequence[Override], zipped: Sequence[Sequence[str]]) -> list[Choices]:
@@ -45,9 +38,9 @@ def zip_choices(commas: Sequence[Override], zipped: Sequence[Sequence[str]]) -> 
     return factors
 
 
-def excluded(arm: HasOverrides, combination: Mapping[str, Any]) -> bool:
-    """Whether an arm has all the values of a combination."""
-    own = {text.partition("=")[0].lstrip("+~"): value_of(text) for text in arm.overrides}
+def excluded(overrides: Sequence[str], combination: Mapping[str, Any]) -> bool:
+    """Whether an arm that these overrides make has all the values of a combination."""
+    own = {text.partition("=")[0].lstrip("+~"): value_of(text) for text in overrides}
     return bool(combination) and all(key in own and same(own[key], value) for key, value in combination.items())
 
 

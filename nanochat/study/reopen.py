@@ -17,6 +17,11 @@ from nanochat.study.lease import Leases
 from nanochat.study.storage import home
 from nanochat.study.store import Store
 
+# What decides how a study is searched, and of what it is made: its first command said so, and no other may.
+FIXED = frozenset(
+    f"study.{name}" for name in ("seed", "tune_seed", "lag", "space", "arms", "exclude", "zip", "objectives")
+)
+
 # What a command that names a study may say of how much is to be done.
 BUDGET = frozenset({"study.trials", "study.extend", "study.flops", "study.hours"})
 
@@ -48,13 +53,18 @@ def reopen(config: Mapping[str, Any], words: Sequence[str]) -> tuple[Study, bool
     folder = find(config)
     stored = read_definition(folder)
     for word in words:
-        if decides_runs(word):
+        if decides_runs(word) or _decides_search(word):
             raise spec_error(typed_key(word), None, f"study {stored.name} is defined already", "leave it out")
     own = [word for word in words if not word.startswith("task") and not typed_key(word).startswith("study.name")]
     overrides = merge(stored.command, own, [f"study.name={stored.name}"])
     fixed = [override.text for override in parse_overrides(overrides) if override.sweep is None]
     study = open_study(compose(fixed), overrides)
     return study, any(typed_key(word) in BUDGET for word in words)
+
+
+def _decides_search(word: str) -> bool:
+    key = typed_key(word).lstrip("+~").partition("@")[0]
+    return key.partition(".")[0] in ("sampler", "pruner") or key in FIXED or key.startswith("study.arms.")
 
 
 def look(folder: Path, *, url: str | None, lease_seconds: float) -> tuple[Definition, Store | None, Leases]:

@@ -166,6 +166,12 @@ class Store:
         """How many tuning trials an arm may have, by the number of them alone."""
         return tuning_trials(arm, sampler=self.sampler, trials=self.budget.trials)
 
+    def more(self, count: int) -> int | None:
+        """The budget with `count` more trials; None where no arm has more to try."""
+        wanted = self.budget.trials + count
+        limits = [tuning_trials(arm, sampler=self.sampler, trials=wanted) for arm in self.definition.arms]
+        return wanted if limits != [self.limit(arm) for arm in self.definition.arms] else None
+
     def total(self) -> int:
         """How many trials the study has when it is done, those taken over from an earlier search included."""
         tuned = sum(

@@ -40,7 +40,7 @@ def show(frame: Frame, console: Console, *, again: bool, sample: str, dead: list
     if again:
         console.print(f"study {frame.name} is complete: nothing left to run")
     console.print(arms_table(frame))
-    console.print(frame.verdict)
+    console.print(frame.verdict, markup=False)
     if len(frame.definition.objectives) > 1:
         console.print(front_table(frame))
     for knob in dead:

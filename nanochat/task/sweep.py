@@ -8,11 +8,12 @@ from typing import Any
 from rich.console import Console
 
 from nanochat.core.errors import spec_error
+from nanochat.core.spec import option_of
 from nanochat.report.planned import view
 from nanochat.study.cluster import cluster_of
 from nanochat.study.compare import open_study, work_on
 from nanochat.study.jobs import work_by_jobs
-from nanochat.task.base import validate
+from nanochat.task.base import StudyTaskSpec, validate
 from nanochat.task.conclude import conclude
 from nanochat.task.plan import plan_study
 from nanochat.task.train import TrainSpec
@@ -27,18 +28,20 @@ def sweep(config: Mapping[str, Any], overrides: Sequence[str], *, launcher: Mapp
     `launcher`: Hydra's, by which workers are started as jobs of a cluster.
     """
     _, _, task = validate(config)
+    if isinstance(task, StudyTaskSpec):
+        raise spec_error("task", option_of(task), "does nothing with -m", "leave -m out")
     study = open_study(config, overrides)
     if not isinstance(task, TrainSpec):
         return task.survey(study)
     console, cluster = Console(highlight=False), cluster_of(launcher)
+    if cluster is None and study.spec.workers > 1:
+        remedy = "add hydra/launcher=submitit_slurm, or leave study.workers out: one keeps all slots busy"
+        raise spec_error("study.workers", study.spec.workers, "are jobs of a cluster", remedy)
     plan = plan_study(study, timed=False)
     if plan.left and plan.flops > WORTH_TIMING:
         plan = plan_study(study)
     if plan.left:
         console.print(*view(plan), sep="\n")
     if cluster is None:
-        if study.spec.workers > 1:
-            remedy = "add hydra/launcher=submitit_slurm, or leave study.workers out: one keeps all slots busy"
-            raise spec_error("study.workers", study.spec.workers, "are jobs of a cluster", remedy)
         return conclude(work_on(study), console=console)
     return conclude(work_by_jobs(study, cluster=cluster, launcher=launcher), console=console)

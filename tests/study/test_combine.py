@@ -61,6 +61,10 @@ def test_exclusions_know_what_named_arms_set() -> None:
     ]
 
 
+def test_exclusions_know_what_all_arms_share() -> None:
+    assert names("attention=mla", "ffn=moe,swiglu", exclude=[{"attention": "mla", "ffn": "moe"}]) == ["swiglu"]
+
+
 @pytest.mark.parametrize(
     ("combination", "words"),
     [

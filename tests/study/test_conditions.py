@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nanochat.core.errors import SpecError
-from nanochat.study.axes import Axis
-from nanochat.study.conditions import probes
+from nanochat.study.axes import Axis, read_axes
+from nanochat.study.conditions import probes, with_conditions
 from nanochat.study.definition import read_definition
 from nanochat.study.table import arm_results, csv_text, read_csv
 from tests.study import targets
@@ -19,13 +19,14 @@ EXPERT = "ffn@ffn.expert=choice(mlp, swiglu)"
 ACTIVATION = "ffn.expert.activation=choice(relu, gelu)"
 
 
-def axes(folder: Path, *overrides: str) -> list[Axis]:
-    (arm,) = open_small(folder, *overrides).definition.arms
-    return list(arm.axes)
+def axes(*overrides: str) -> list[Axis]:
+    found = read_axes(overrides, arms={}, space=(), seed=1, tune_seed=0)
+    (arm,) = found.arms
+    return list(with_conditions(arm, base=found.base).axes)
 
 
-def conditions(folder: Path, *overrides: str) -> dict[str, dict[str, tuple[str, ...]]]:
-    return {axis.key: dict(axis.when) for axis in axes(folder, *overrides)}
+def conditions(*overrides: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    return {axis.key: dict(axis.when) for axis in axes(*overrides)}
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,8 @@ def conditions(folder: Path, *overrides: str) -> dict[str, dict[str, tuple[str, 
         ),
     ],
 )
-def test_an_axis_is_bound_to_the_choices_that_have_it(tmp_path: Path, typed: tuple[str, ...], expected: dict) -> None:
-    found = conditions(tmp_path, *typed)
+def test_an_axis_is_bound_to_the_choices_that_have_it(typed: tuple[str, ...], expected: dict) -> None:
+    found = conditions(*typed)
     assert found == expected
     assert list(found) == list(expected), "what decides comes first"
 
@@ -78,8 +79,8 @@ def test_mistakes_are_named_before_anything_runs(tmp_path: Path, typed: tuple[st
     assert words in str(error.value)
 
 
-def test_every_branch_is_probed(tmp_path: Path) -> None:
-    found = axes(tmp_path, "ffn=choice(moe, swiglu)", EXPERT, ACTIVATION)
+def test_every_branch_is_probed() -> None:
+    found = axes("ffn=choice(moe, swiglu)", EXPERT, ACTIVATION)
     assert probes(found, first={"ffn": "swiglu"}) == [
         {"ffn": "moe", "ffn@ffn.expert": "mlp", "ffn.expert.activation": "relu"},
         {"ffn": "swiglu"},

@@ -15,7 +15,7 @@ from nanochat.core.errors import MachineError, SpecError
 from nanochat.report.state import State, details
 from nanochat.study.budget import Budget
 from nanochat.study.compare import work_on
-from nanochat.study.failures import Policy, halved
+from nanochat.study.failures import Policy, all_alike, halved
 from nanochat.study.reopen import look
 from nanochat.study.trial import Trial
 from tests.study import targets
@@ -138,14 +138,25 @@ def test_failures_for_different_reasons_end_nothing(tmp_path: Path) -> None:
     assert [row["status"] for row in outcome.rows] == ["failed"] * 4 + ["skipped"] * 2
 
 
-def test_one_success_among_the_first_ends_nothing(tmp_path: Path) -> None:
-    outcome = run_study(tmp_path, *TUNED, "study.slots=1", "study.trials=5", target=targets.diverging)
-    assert outcome.complete
+def ended(*ends: tuple[str, str]) -> list[Trial]:
+    """Trials that ended with these statuses and reasons."""
+    return [
+        replace(trial(0), number=n, result={"status": status, "reason": reason}, values=None if reason else (1.0,))
+        for n, (status, reason) in enumerate(ends)
+    ]
 
 
-def test_failing_fast_can_be_left_out(tmp_path: Path) -> None:
-    outcome = run_study(tmp_path, *TUNED, "study.fail_fast=null", "study.on_failure=continue", target=targets.broken)
-    assert outcome.complete and [row["status"] for row in outcome.rows[:4]] == ["failed"] * 4
+def test_failures_are_alike_by_status_and_words_and_all_of_them_must_be() -> None:
+    at = [("failed", f"ValueError at 0x{n}f") for n in range(4)]
+    assert all_alike(ended(*at[:3]), least=3) is not None, "numbers make no difference"
+    assert all_alike(ended(*at[:2]), least=3) is None
+    assert all_alike(ended(*at), least=None) is None
+    assert all_alike(ended(*at[:3], ("complete", "")), least=3) is None
+    assert all_alike(ended(*at[:2], ("oom", "ValueError at 0x1f")), least=3) is None
+    assert all_alike(ended(*at[:2], ("failed", "KeyError")), least=3) is None
+    diverged = [("diverged", f"loss is nan at step {n}") for n in range(3)]
+    assert all_alike(ended(*diverged), least=3) is None, "rates too high, each at its own step"
+    assert all_alike(ended(diverged[0], diverged[0]), least=2) is not None
 
 
 def test_begun_again_is_what_failed_and_nothing_else(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every sampler and every pruner in a whole study, from the command's words to the table."""
+"""Every sampler and every pruner in a whole study, from the words of a command to its table."""
 
 from __future__ import annotations
 
