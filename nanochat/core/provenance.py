@@ -7,8 +7,10 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,8 +76,13 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
-        "command": sys.argv,
+        "command": without_passwords(sys.argv),
     }
+
+
+def without_passwords(words: Sequence[str]) -> list[str]:
+    """The words of a command as they may be shown: an address like `user:password@host` without its password."""
+    return [re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1***@", word) for word in words]
 
 
 def _syntax_hash(path: Path) -> str:

@@ -39,17 +39,32 @@ def backend(folder: Path, url: str | None) -> Backend:
 
     Raises `SpecError` where the study's trials lie in the other of the two: two memories would be two studies.
     """
-    kind, known = "journal" if url is None else "database", home(folder)["storage"]
-    if known is None:
-        write_json(folder / HOME, {**home(folder), "storage": kind})
-    elif known != kind:
-        remedy = "name it, as in the first command" if known == "database" else "leave study.storage out"
-        raise spec_error("study.storage", None, f"the trials of the study in {folder} lie in a {known}", remedy)
+    _check_kind(folder, url)
     if url is None:
         return Journal(folder)
     from nanochat.study.database import Database  # brings SQLAlchemy, which a journal does without
 
     return Database(folder, url)
+
+
+def settle(folder: Path, url: str | None) -> str:
+    """Note in which of the two the study's trials lie, now that it has opened; returns the id of the study's folder."""
+    _check_kind(folder, url)
+    about = home(folder)
+    if about["storage"] is None:
+        write_json(folder / HOME, {**about, "storage": _kind(url)})
+    return about["id"]
+
+
+def _check_kind(folder: Path, url: str | None) -> None:
+    known = home(folder)["storage"]
+    if known not in (None, _kind(url)):
+        remedy = "name it, as in the first command" if known == "database" else "leave study.storage out"
+        raise spec_error("study.storage", None, f"the trials of the study in {folder} lie in a {known}", remedy)
+
+
+def _kind(url: str | None) -> str:
+    return "journal" if url is None else "database"
 
 
 class Storage:

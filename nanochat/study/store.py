@@ -26,7 +26,7 @@ from nanochat.study.definition import Definition
 from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
 from nanochat.study.objectives import tuning_trials
-from nanochat.study.storage import Storage, backend, home
+from nanochat.study.storage import Storage, backend, settle
 from nanochat.study.suggest import Suggestions, distribution, quiet_optuna
 from nanochat.study.trial import Phase, Result, Trial, trial_of
 
@@ -69,11 +69,12 @@ class Store:
         with alone(folder):
             self.backend = backend(folder, url)
         self.book = Book(definition)
+        self.held: set[int] = set()  # ids of the trials in this worker's hands
         self.suggesting: dict[str, Suggestions] = {}
         self.costs: dict[tuple[str, str], float] = {}
         with self.backend.exclusive():
-            opened, own = self.backend.open(), home(folder)["id"]
-            self.storage = Storage(opened, definition, home_id=own, imports=not self.sampler.fixed)
+            opened = self.backend.open()
+            self.storage = Storage(opened, definition, home_id=settle(folder, url), imports=not self.sampler.fixed)
             self._read()
 
     def grow(self, budget: Budget) -> None:
@@ -95,11 +96,10 @@ class Store:
         """
         with self.backend.exclusive():
             self._read()
-            for trial in self.book.open():
-                if not self.leases.alive(trial.owner):
-                    self.storage.optuna.set_trial_user_attr(trial.id, "owner", self.leases.owner)
-                    return replace(trial, owner=self.leases.owner)
-            return self._claim_tuning() or self._claim_confirming()
+            trial = self._claim_open() or self._claim_tuning() or self._claim_confirming()
+            if trial is not None:
+                self.held.add(trial.id)
+            return trial
 
     def report(self, trial: Trial, tokens: int, bpb: float) -> None:
         """Note a validation, for those who watch."""
@@ -122,6 +122,7 @@ class Store:
         with self.backend.exclusive():
             stored = self.storage.optuna.get_trial(trial.id)
             if stored.state.is_finished() or stored.user_attrs["owner"] != self.leases.owner:
+                self.held.discard(trial.id)
                 return False
             self.storage.optuna.set_trial_user_attr(trial.id, "result", dict(result))
             if result["status"] == "pruned":
@@ -131,6 +132,7 @@ class Store:
             else:
                 self.storage.optuna.set_trial_state_values(trial.id, TrialState.COMPLETE, list(values))
             self._read()
+            self.held.discard(trial.id)
             return True
 
     def release(self, trial: Trial, **changed: Any) -> None:
@@ -142,6 +144,7 @@ class Store:
                     if stored.user_attrs[name] != value:
                         self.storage.optuna.set_trial_user_attr(trial.id, name, value)
                 self._read()
+            self.held.discard(trial.id)
 
     def begin_again(self) -> list[Trial]:
         """Put every trial that failed, for a reason that need not repeat itself, up to be claimed once more."""
@@ -195,6 +198,16 @@ class Store:
         attributes = self.storage.attributes()
         self.budget = Budget(**attributes.get("budget", {}))
         self.closed = "closed" in attributes and attributes["closed"] == self.budget.data()
+
+    def _claim_open(self) -> Trial | None:
+        """The first open trial that nobody works on."""
+        for trial in self.book.open():
+            if trial.owner == self.leases.owner and trial.id not in self.held:
+                return trial  # claimed before, by a storage that went away before it could say so
+            if not self.leases.alive(trial.owner):
+                self.storage.optuna.set_trial_user_attr(trial.id, "owner", self.leases.owner)
+                return replace(trial, owner=self.leases.owner)
+        return None
 
     def _claim_tuning(self) -> Trial | None:
         """The next tuning trial, of the arm that has come least far."""

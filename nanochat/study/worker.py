@@ -112,6 +112,8 @@ class Worker:
             return
         child = self.pool.start(request, tag=job)
         self.watch.started(child.slot, trial)
+        if self.stopping:  # the signal came while this one was being made
+            child.stop()
 
     def _reuse(self, job: Job, known: Message) -> None:
         """A finished run, whichever study asked for it: what it reported decides as if it had run now."""
