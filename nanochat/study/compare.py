@@ -221,9 +221,9 @@ def prepare(study: Study, *, leases: Leases, grow: bool = True, begin_again: boo
     if not store.done():
         definition = meet_code(study.folder, study.definition, rule=study.settings.code, others=leases.others())
         if definition != study.definition:  # a new round: everything is run again
-            study = _with(study, definition)
+            budget, study = store.budget, _with(study, definition)
             store = store_of(study, leases=leases)
-            store.grow(study.spec.budget)
+            store.grow(budget)
     return study, store
 
 
