@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -39,8 +40,14 @@ def writable(path: Path) -> Iterator[None]:
     """Say in one line that `path` cannot be written, and why."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except MachineError:
+        raise
+    except Exception as error:
+        # Libraries in other languages have errors of their own for a full disk.
+        full = os.strerror(errno.ENOSPC)
+        if not isinstance(error, OSError) and full not in str(error):
+            raise
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else full
         raise MachineError(f"{path}: cannot be written ({reason}); free it or choose another folder") from error
 
 
