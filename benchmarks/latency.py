@@ -15,6 +15,7 @@ from nanochat.study.definition import Definition
 from nanochat.study.lease import Leases
 from nanochat.study.store import Store
 from nanochat.study.suggest import Suggestions, distribution
+from nanochat.study.watch import Watch
 from tests.study.definitions import PEAK, definition, plans
 
 SIZES = (100, 10_000)
@@ -24,7 +25,7 @@ SAMPLERS["random"] = {"_target_": "nanochat.sampler.random.RandomSpec"}
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds of one claim and one tell (median of 30), the sampler's and ours, by number of trials."""
+    """Milliseconds that a worker spends on one claim and one tell (median of 30), the sampler's and ours, by number of trials."""
     found: dict[str, Any] = {}
     for name, sampler in SAMPLERS.items():
         ours = {}
@@ -59,7 +60,7 @@ def _pairs(folder: Path, study: Definition, size: int) -> dict[str, float]:
 
 def _pair(store: Store) -> tuple[float, float]:
     """Seconds of a claim and a tell, and of them the sampler's."""
-    asked = 0.0
+    asked, watch = 0.0, Watch("study", slots=[])
     ask = Suggestions._ask
 
     def timed(self: Suggestions, n: int) -> int:
@@ -76,6 +77,9 @@ def _pair(store: Store) -> tuple[float, float]:
         trial = store.claim()
         assert trial is not None
         store.tell(trial, {"status": "complete", "reason": ""}, values=(trial.params["lr.peak"],))
+        watch.sync(store.trials(), store.total())  # as the worker does with every result
+        watch.done()
+        store.done()
         return time.perf_counter() - began, asked
     finally:
         Suggestions._ask = ask

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks import studies
 from nanochat.core.artifact import read_json, write_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,6 +49,7 @@ def text() -> str:
         if found is None
         else [about(found), ratios(found["figures"]), NOTES, growth(found["figures"])]
     )
+    parts += ["## Studies\n", *studies.text(result)]
     parts.append("## On a GPU, bf16, torch.compile\n")
     found = result("gpu")
     parts += (

@@ -10,7 +10,8 @@ import pytest
 
 from nanochat.run import child
 from tests.faults.storm import STUDY, Storm, table, weights
-from tests.study.studies import run_study
+from tests.study import targets
+from tests.study.studies import lasting, run_study
 
 TRIALS = 8
 
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 def test_a_storm_changes_nothing(tmp_path: Path) -> None:
     calm = tmp_path / "calm"
-    assert run_study(calm, *STUDY, f"study.trials={TRIALS}", target=child.main).complete
+    first = run_study(calm, *STUDY, f"study.trials={TRIALS}", target=child.main)
+    assert first.complete
     ends = [row["status"] for row in table(calm) if row["phase"] == "tune"]
     assert "pruned" in ends and ends.count("complete") > 2, "TPE and the pruner have something to do"
     storm = Storm(tmp_path / "storm", TRIALS, random.Random(1))
@@ -28,3 +30,5 @@ def test_a_storm_changes_nothing(tmp_path: Path) -> None:
     assert storm.writers == [], "a folder had two writers"
     assert table(tmp_path / "storm") == table(calm)
     assert weights(tmp_path / "storm") == weights(calm)
+    again = run_study(calm, *STUDY, f"study.trials={TRIALS}", "study.name=other", target=targets.refusing)
+    assert lasting(list(again.rows)) == lasting(list(first.rows)), "another study takes its runs as they are"

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import signal
-import threading
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-from nanochat.run.child import main
 
 # The longest that a process waits for a word that must come.
 PATIENCE_SECONDS = 60.0
@@ -68,20 +63,6 @@ def patient(request: dict[str, Any], channel: Connection) -> None:
 def refusing(request: dict[str, Any], channel: Connection) -> None:
     """The machine has trouble, which is no result."""
     channel.send({"kind": "refused", "exit_code": 1, "reason": "no space left on device"})
-
-
-def fragile(request: dict[str, Any], channel: Connection) -> None:
-    """The real run, killed on its first two attempts after a random part of it."""
-    attempt = note(request, "begun")
-    if attempt < 3:
-        delay = random.Random(f"{request['key']}{attempt}").uniform(0.0, 0.8)
-        threading.Thread(target=_kill_after, args=(delay,), daemon=True).start()
-    main(request, channel)
-
-
-def _kill_after(seconds: float) -> None:
-    time.sleep(seconds)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def note(request: dict[str, Any], word: str) -> int:
