@@ -25,7 +25,7 @@ SAMPLERS["random"] = {"_target_": "nanochat.sampler.random.RandomSpec"}
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds that a worker spends on one claim and one tell (median of 30), the sampler's and ours, by number of trials."""
+    """Milliseconds of a worker for one claim and one tell (median of 30), the sampler's and ours, by trials."""
     found: dict[str, Any] = {}
     for name, sampler in SAMPLERS.items():
         ours = {}

@@ -108,6 +108,11 @@ def brought(params: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     return [*(f"{key}={value}" for key, value in (params or {}).items() if key not in typed), *overrides]
 
 
+def forget_composed() -> None:
+    """Compose anew what `compose_variant` kept: files may have changed since."""
+    _composed.cache_clear()
+
+
 def quoted(word: str) -> str:
     """A word of the command line for Hydra, which takes `retry(2)` for a function of its own, in quotes."""
     return re.sub(r"^(\+*study\.on_failure=)(\w+\([^()]*\))$", r"\1'\2'", word)

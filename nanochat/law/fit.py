@@ -22,7 +22,8 @@ Point = Float[ndarray, "5"]
 
 STARTS = tuple(itertools.product((0.15, 0.35, 0.6), repeat=2))
 LOWEST, HIGHEST = 0.01, 3.0  # of α and β
-FLOOR = 12.0  # E stays within e^-12 of the lowest loss
+# E lies between e^-12 and e times the lowest loss, which has noise of its own: E may well be above it.
+FLOOR, CEILING = 12.0, 1.0
 
 # Two starts agree where every prediction does.
 SAME = 1e-6
@@ -90,7 +91,13 @@ class _Problem:
         self.loss = np.log(loss) - self.mean_loss
         self.delta = delta
         least = float(np.min(self.loss))
-        self.bounds = [(least - FLOOR, least), (-40.0, 10.0), (-40.0, 10.0), (LOWEST, HIGHEST), (LOWEST, HIGHEST)]
+        self.bounds = [
+            (least - FLOOR, least + CEILING),
+            (-40.0, 10.0),
+            (-40.0, 10.0),
+            (LOWEST, HIGHEST),
+            (LOWEST, HIGHEST),
+        ]
 
     def project(self, alpha: float, beta: float) -> Point:
         """Improve α and β; for each pair E, A and B follow by non-negative least squares of relative residuals."""

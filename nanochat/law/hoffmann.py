@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,8 @@ class Hoffmann:
 
     def params(self, c: float) -> float:
         """N*(C): the parameters with the lowest loss at `c` FLOPs (eq. 4)."""
-        scale = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
-        return scale * (c / 6) ** self.exponent
+        ratio = math.log(self.alpha * self.A) - math.log(self.beta * self.B)
+        return math.exp(ratio / (self.alpha + self.beta) + self.exponent * math.log(c / 6))
 
     def tokens(self, c: float) -> float:
         """D*(C)."""

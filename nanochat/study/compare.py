@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nanochat.core.artifact import write_json, write_text
+from nanochat.core.compose import forget_composed
 from nanochat.core.errors import spec_error
 from nanochat.core.gpu import gpus
 from nanochat.core.spec import Count, Int, Positive, Spec, load, modules_in
@@ -139,6 +140,7 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
     `config` is the whole config composed without the sweeps. Raises `SpecError` for whatever is wrong with it, and
     where the study of that name is another one.
     """
+    forget_composed()
     spec, how = load(config["study"], CompareSpec, at="study"), settings(config)
     sampler = load(config["sampler"], SamplerSpec, at="sampler")
     pruner = load(config["pruner"], PrunerSpec, at="pruner")

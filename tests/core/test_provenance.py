@@ -113,3 +113,11 @@ def test_outside_a_repository_there_is_no_revision(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     found = provenance.provenance.__wrapped__()
     assert found["revision"] is None and found["local_changes"] is False
+
+
+def test_the_command_is_kept_without_passwords() -> None:
+    words = ["run.py", "study.storage=postgresql+psycopg://me:open-sesame@host:5432/db", "lr.peak=0.1", "-m"]
+    kept = provenance.without_passwords(words)
+    assert kept == ["run.py", "study.storage=postgresql+psycopg://me:***@host:5432/db", "lr.peak=0.1", "-m"]
+    plain = ["study.storage=postgresql+psycopg://me@host/db", "data.url=https://host/a:b", "a:b@c"]
+    assert provenance.without_passwords(plain) == plain

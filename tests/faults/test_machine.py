@@ -19,6 +19,7 @@ import pytest
 from nanochat.core.artifact import locked
 from nanochat.core.errors import MachineError
 from nanochat.run import child
+from tests.runs import run_small
 from tests.study import targets
 from tests.study.studies import command, lasting, open_small, run_study
 
@@ -80,6 +81,17 @@ def test_a_full_disk_is_said_in_a_line_and_costs_nothing(tmp_path: Path, calm: l
         remounted(disk, "size=200m")
         outcome = run_study(disk, *REAL, target=child.main)
         assert outcome.complete and lasting(list(outcome.rows)) == calm
+
+
+@pytest.mark.parametrize("kilobytes", [40, 80, 140])
+def test_a_full_disk_is_no_failure_of_the_run(tmp_path: Path, kilobytes: int) -> None:
+    """Room for the texts alone, for the record, for part of the weights: whatever does not fit, it is the machine's."""
+    folder = tmp_path / "disk"
+    with mounted(folder, size=f"{kilobytes}k"):
+        with pytest.raises(MachineError, match=r"cannot be written .*No space left on device"):
+            run_small(folder)
+        remounted(folder, "size=16m")
+        assert run_small(folder)[0]["status"] == "complete"
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:

@@ -10,15 +10,21 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nanochat.core.errors import MachineError, SpecError
 from nanochat.run import child
 from nanochat.study import database
+from nanochat.study.budget import Budget
+from nanochat.study.lease import Leases
+from nanochat.study.outage import Unreachable
+from nanochat.study.store import Store
 from nanochat.study.watch import Watch
 from tests.faults.postgres import Server
 from tests.study import targets
+from tests.study.definitions import definition, deserved, plans
 from tests.study.studies import lasting, open_small, run_study
 
 TUNED = ("lr.peak=tag(log, interval(1e-3, 1e-1))", "seed=1,2", "study.trials=5", "study.lag=2", "sampler.startup=2")
@@ -90,6 +96,36 @@ def test_one_that_refuses_or_never_answers_is_said_in_a_line(tmp_path: Path, mon
             text = str(error.value)
             assert text.startswith("study.storage=postgresql+psycopg://me:***@127.0.0.1") and "does not answer" in text
             assert "\n" not in text and "secret" not in text
+    assert run_study(tmp_path, *TUNED, "study.name=c", target=targets.complete).complete, "nothing had begun there"
+
+
+def test_a_claim_whose_answer_was_lost_is_made_again(server: Server, tmp_path: Path) -> None:
+    """The server takes a new trial, and is gone before the worker hears of it."""
+    leases = Leases(tmp_path / "workers", seconds=60.0)
+    with leases.held():
+        store = Store(tmp_path, definition(), leases=leases, plans=plans(definition()), url=server.url)
+        store.grow(Budget(2))
+        optuna = store.storage.optuna
+        create = optuna.create_new_trial
+
+        def create_and_go(*args: Any, **named: Any) -> int:
+            made = create(*args, **named)
+            server.stop()
+            return made
+
+        optuna.create_new_trial = create_and_go
+        with pytest.raises(Unreachable):
+            store.claim()
+        optuna.create_new_trial = create
+        server.start()
+        seen = []
+        while not store.done():
+            trial = store.claim()
+            assert trial is not None, "nobody works on it, and nobody can have it"
+            seen.append(trial.label)
+            result, values = deserved(trial)
+            assert store.tell(trial, result, values=values)
+    assert len(seen) == len(set(seen)) == store.total()
 
 
 @pytest.mark.parametrize("url", ["sqlite:///study.db", "nonsense", "mysql://u:secret@h/d"])

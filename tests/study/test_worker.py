@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from nanochat.core.errors import MachineError, SpecError
+from nanochat.study.runs import Runs
 from nanochat.study.table import read_csv
 from nanochat.study.watch import Watch
 from tests.study import targets
@@ -107,6 +108,21 @@ def test_an_interrupt_stops_every_run_and_the_same_command_continues(
     held = {row["lr.peak"] for row in run_study(tmp_path, *TUNED, target=targets.complete).rows}
     calm = {row["lr.peak"] for row in run_study(tmp_path / "calm", *TUNED, target=targets.complete).rows}
     assert held == calm
+
+
+def test_a_signal_that_comes_while_a_run_is_made_stops_that_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, said = Runs.request, []
+
+    def request(self: Runs, *args: Any) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return made(self, *args)
+
+    monkeypatch.setattr(Runs, "request", request)
+    monkeypatch.setattr(Watch, "say", lambda self, text: said.append(text))
+    assert not run_study(tmp_path, *TUNED, target=targets.patient).complete
+    assert len(said) == 1 and "stopping after a checkpoint" in said[0], "the run waited for its word in vain"
 
 
 def test_more_trials_continue_the_same_study(tmp_path: Path) -> None:
