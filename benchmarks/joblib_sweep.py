@@ -16,7 +16,7 @@ from typing import Any
 from tests.runs import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
-TURNS, RUNS = 3, 40
+TURNS, RUNS = 2, 40
 
 RUN = [*SMALL, "stop.steps=40", "eval.evaluations=1"]
 RATES = "lr.peak=" + ",".join(f"{1e-3 * 1.08**i:.6g}" for i in range(RUNS))
