@@ -21,13 +21,18 @@ class Shelf:
     def read(self, stored: Sequence[FrozenTrial]) -> Iterator[Trial]:
         """Take note of `stored`, all trials of the Optuna study; yields those that are new or changed."""
         for place in [*sorted(self.open), *range(len(self.trials), len(stored))]:
-            trial = trial_of(stored[place])
-            if place < len(self.trials):
-                self.trials[place] = trial
-            else:
-                self.trials.append(trial)
-            (self.open.discard if trial.finished else self.open.add)(place)
-            yield trial
+            yield self.put(stored[place])
+
+    def put(self, frozen: FrozenTrial) -> Trial:
+        """Take note of one trial, of which all before it are known."""
+        trial = trial_of(frozen)
+        if trial.place < len(self.trials):
+            self.trials[trial.place] = trial
+        else:
+            assert trial.place == len(self.trials), "trials are noted in order"
+            self.trials.append(trial)
+        (self.open.discard if trial.finished else self.open.add)(trial.place)
+        return trial
 
 
 class Book:
@@ -52,12 +57,19 @@ class Book:
     def read(self, name: str, stored: Sequence[FrozenTrial]) -> None:
         """Take note of what the Optuna study `name` holds by now."""
         for trial in self.shelves.setdefault(name, Shelf()).read(stored):
-            if trial.phase == "seed":
-                self._confirm(trial)
-            elif trial.number < 0:
-                self._import(trial)
-            else:
-                self._tune(trial)
+            self._sort(trial)
+
+    def note(self, name: str, frozen: FrozenTrial) -> None:
+        """Take note of one trial of the Optuna study `name`, just read or written after all others were read."""
+        self._sort(self.shelves.setdefault(name, Shelf()).put(frozen))
+
+    def _sort(self, trial: Trial) -> None:
+        if trial.phase == "seed":
+            self._confirm(trial)
+        elif trial.number < 0:
+            self._import(trial)
+        else:
+            self._tune(trial)
 
     def open(self) -> list[Trial]:
         """Every trial that is not finished, in the order in which they were begun."""

@@ -19,7 +19,7 @@ from optuna.trial import TrialState, create_trial
 from nanochat.core.spec import load
 from nanochat.pruner.base import PrunerSpec
 from nanochat.sampler.base import SamplerSpec
-from nanochat.study.axes import Arm
+from nanochat.study.axes import CONFIRMING, Arm
 from nanochat.study.book import Book
 from nanochat.study.budget import Budget, flops_allow, hours_allow
 from nanochat.study.definition import Definition
@@ -131,7 +131,7 @@ class Store:
                 self.storage.optuna.set_trial_state_values(trial.id, TrialState.FAIL)
             else:
                 self.storage.optuna.set_trial_state_values(trial.id, TrialState.COMPLETE, list(values))
-            self._read()
+            self.book.note(_shelf(trial), self.storage.optuna.get_trial(trial.id))
             self.held.discard(trial.id)
             return True
 
@@ -338,5 +338,10 @@ class Store:
             user_attrs={**attributes, **({"result": trial.result} if skipped else {})},
         )
         stored = self.storage.create(trial, frozen)
-        self._read()
+        self.book.note(_shelf(trial), stored)
         return trial_of(stored)
+
+
+def _shelf(trial: Trial) -> str:
+    """The Optuna study that holds a trial, as the book names it."""
+    return trial.arm if trial.phase == "tune" else CONFIRMING
