@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TURNS, RUNS = 2, 40
 
 RUN = [*SMALL, "stop.steps=40", "eval.evaluations=1"]
-RATES = "lr.peak=" + ",".join(f"{1e-3 * 1.08**i:.6g}" for i in range(RUNS))
+SEEDS = "seed=" + ",".join(map(str, range(1, RUNS + 1)))
 
 
 def measure() -> dict[str, Any]:
@@ -41,13 +41,13 @@ def measure() -> dict[str, Any]:
 
 
 def _study(folder: Path) -> float:
-    return _timed([sys.executable, "run.py", *RUN, *_paths(folder / "study"), RATES, "study.slots=2", "-m"])
+    return _timed([sys.executable, "run.py", *RUN, *_paths(folder / "study"), SEEDS, "study.slots=2", "-m"])
 
 
 def _peer(folder: Path) -> float:
     launcher = ["hydra/sweeper=basic", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     places = [f"hydra.sweep.dir={folder}/hydra"]
-    words = [*RUN, *_paths(folder / "peer"), RATES, *launcher, *places, "-m"]
+    words = [*RUN, *_paths(folder / "peer"), SEEDS, *launcher, *places, "-m"]
     return _timed([sys.executable, "-m", "benchmarks.joblib_sweep", *words])
 
 

@@ -118,7 +118,7 @@ def quoted(word: str) -> str:
     return re.sub(r"^(\+*study\.on_failure=)(\w+\([^()]*\))$", r"\1'\2'", word)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=256)
 def _composed(overrides: tuple[str, ...]) -> Any:
     """The whole config for `overrides`, not yet resolved. Whoever changes it takes a copy."""
     refuse_nameless(overrides)

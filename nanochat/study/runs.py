@@ -161,7 +161,7 @@ def _described(config: Mapping[str, Any], *, cache: Path) -> dict[str, Any]:
 def _compose_arm(arm: Arm, axes: Axes) -> dict[str, Any]:
     """The arm's config. A key that only some arms have is a mistake of the study's, not of the arm's."""
     try:
-        return compose(merge(axes.base, arm.overrides))
+        return compose_variant(merge(axes.base, arm.overrides), [])
     except SpecError as error:
         if len(axes.arms) == 1:
             raise
