@@ -10,7 +10,6 @@ import pytest
 
 from nanochat.run import child
 from tests.faults.storm import STUDY, Storm, table, weights
-from tests.study import targets
 from tests.study.studies import lasting, run_study
 
 TRIALS = 8
@@ -30,5 +29,5 @@ def test_a_storm_changes_nothing(tmp_path: Path) -> None:
     assert storm.writers == [], "a folder had two writers"
     assert table(tmp_path / "storm") == table(calm)
     assert weights(tmp_path / "storm") == weights(calm)
-    again = run_study(calm, *STUDY, f"study.trials={TRIALS}", "study.name=other", target=targets.refusing)
+    again = run_study(calm, *STUDY, f"study.trials={TRIALS}", "study.name=other", target=child.main)
     assert lasting(list(again.rows)) == lasting(list(first.rows)), "another study takes its runs as they are"
