@@ -26,14 +26,17 @@ class SamplerSpec(Spec):
     fixed: ClassVar[bool] = False
 
     @abstractmethod
-    def build(self, *, space: Space, conditional: bool, seed: int, number: int) -> BaseSampler:
+    def build(self, *, space: Space, seed: int, number: int) -> BaseSampler:
         """The sampler of suggestion `number` (from 0, without imported trials) in `space`.
 
-        seed: the arm's own · conditional: some keys of the space exist only under others.
+        seed: the arm's own.
         """
 
     def check(self, space: Space, *, conditional: bool) -> None:
-        """Refuse, before anything is spent, a space that this sampler cannot search (`SpecError`)."""
+        """Refuse, before anything is spent, a space that this sampler cannot search (`SpecError`).
+
+        conditional: some keys of the space exist only under others.
+        """
 
     def most(self, space: Space) -> int | None:
         """How many suggestions there are in `space`; None where there is no end to them."""

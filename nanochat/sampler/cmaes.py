@@ -18,7 +18,7 @@ class CmaEsSpec(SamplerSpec):
     startup: Count
     population: Count | None
 
-    def build(self, *, space: Space, conditional: bool, seed: int, number: int) -> BaseSampler:
+    def build(self, *, space: Space, seed: int, number: int) -> BaseSampler:
         own = seed_of(seed, number)
         return CmaEsSampler(
             seed=own,

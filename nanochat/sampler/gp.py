@@ -14,7 +14,7 @@ class GPSpec(SamplerSpec):
     startup: Count
     deterministic: bool
 
-    def build(self, *, space: Space, conditional: bool, seed: int, number: int) -> BaseSampler:
+    def build(self, *, space: Space, seed: int, number: int) -> BaseSampler:
         return GPSampler(
             seed=seed_of(seed, number),
             n_startup_trials=self.startup,

@@ -20,7 +20,7 @@ class GridSpec(SamplerSpec):
     fixed = True
     points: Count
 
-    def build(self, *, space: Space, conditional: bool, seed: int, number: int) -> BaseSampler:
+    def build(self, *, space: Space, seed: int, number: int) -> BaseSampler:
         return _Numbered({key: self.values(axis) for key, axis in space.items()}, seed=seed, number=number)
 
     def check(self, space: Space, *, conditional: bool) -> None:

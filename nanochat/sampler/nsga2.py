@@ -14,5 +14,5 @@ class NSGA2Spec(SamplerSpec):
     replays = True
     population: Count
 
-    def build(self, *, space: Space, conditional: bool, seed: int, number: int) -> BaseSampler:
+    def build(self, *, space: Space, seed: int, number: int) -> BaseSampler:
         return NSGAIISampler(seed=seed_of(seed, number), population_size=self.population)

@@ -17,7 +17,7 @@ class QMCSpec(SamplerSpec):
     replays = True
     sequence: Literal["sobol", "halton"]
 
-    def build(self, *, space: Space, conditional: bool, seed: int, number: int) -> BaseSampler:
+    def build(self, *, space: Space, seed: int, number: int) -> BaseSampler:
         return _Whole(space, qmc_type=self.sequence, seed=seed)
 
     def check(self, space: Space, *, conditional: bool) -> None:

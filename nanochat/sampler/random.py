@@ -10,5 +10,5 @@ from nanochat.sampler.base import SamplerSpec, Space, seed_of
 class RandomSpec(SamplerSpec):
     """Uniform on every axis, on the log scale where the axis has one."""
 
-    def build(self, *, space: Space, conditional: bool, seed: int, number: int) -> BaseSampler:
+    def build(self, *, space: Space, seed: int, number: int) -> BaseSampler:
         return RandomSampler(seed=seed_of(seed, number))

@@ -82,16 +82,20 @@ class Plan:
     @property
     def seconds(self) -> float | None:
         """Until the runs that are left are done, by this worker alone; None where an arm's pace is unknown."""
-        jobs = list(_jobs(self.arms))
-        known = [seconds for seconds in jobs if seconds is not None]
-        return makespan(known, slots=self.slots) if len(known) == len(jobs) else None
+        jobs = self._jobs()
+        return makespan(jobs, slots=self.slots) if jobs is not None else None
 
     @property
     def work(self) -> float | None:
         """Seconds of all runs that are left, added up; None where an arm's pace is unknown."""
+        jobs = self._jobs()
+        return sum(jobs) if jobs is not None else None
+
+    def _jobs(self) -> list[float] | None:
+        """Seconds of each run that is left; None where an arm's pace is unknown."""
         jobs = list(_jobs(self.arms))
         known = [seconds for seconds in jobs if seconds is not None]
-        return sum(known) if len(known) == len(jobs) else None
+        return known if len(known) == len(jobs) else None
 
     @property
     def disk(self) -> int:

@@ -262,7 +262,6 @@ class Store:
             trial = self._new(arm, phase="seed", number=number, seed=seed, params=params, flops=best and best.flops)
             if best is None and arm.axes:
                 self._create(replace(trial, result=SKIPPED))
-                self._read()
             else:
                 return self._create(trial)
         return None

@@ -163,8 +163,7 @@ class Suggestions:
 
     def _ask(self, n: int) -> int:
         """Let the sampler suggest trial `n`, axis by axis: some exist only where another took a certain value."""
-        conditional = any(axis.when for axis in self.axes)
-        self.study.sampler = self.sampler.build(space=self.space, conditional=conditional, seed=self.seed, number=n)
+        self.study.sampler = self.sampler.build(space=self.space, seed=self.seed, number=n)
         if n == 0 and self.first:
             self.study.enqueue_trial(dict(self.first))
         with warnings.catch_warnings():
