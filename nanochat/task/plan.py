@@ -69,12 +69,16 @@ def study_table(study: Study) -> Group:
     return Group(*view(plan_study(study)))
 
 
-def plan_study(study: Study, *, timed: bool = True) -> Plan:
-    """The plan of a study; with `timed` and runs left, each arm's are timed unless one has told how long it takes."""
+def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan:
+    """The plan of a study. In one of `timed_from` FLOPs or more each arm's runs are timed, where runs are left, unless
+    one has told how long it takes."""
     runs = {arm.name: study.first_run(arm) for arm in study.definition.arms}
     told = {name: told_by_run(run, settings=study.settings) for name, run in runs.items()}
     unknown = {name: run for name, run in runs.items() if told[name] is None}
     done = Counter(row["arm"] for row in study.written_rows())
+    seeds = len(study.definition.seeds)
+    flops = sum((study.tuning(a) + seeds) * _flops(runs[a.name]) for a in study.definition.arms)
+    timed = flops >= timed_from
     slots, paces = _timed(study, unknown if done.total() < study.total else {}, timed=timed)
     spec, root = study.spec, study.settings.paths.root
     arms = []
@@ -103,6 +107,10 @@ def plan_study(study: Study, *, timed: bool = True) -> Plan:
         free=shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free,
         unknown={name: pace.reason for name, pace in paces.items() if isinstance(pace, Unknown)},
     )
+
+
+def _flops(run: RunSpec) -> float:
+    return run.tokens * run.training_cost.flops
 
 
 def _timed(study: Study, runs: Mapping[str, RunSpec], *, timed: bool) -> tuple[int, Mapping[str, Pace | Unknown]]:

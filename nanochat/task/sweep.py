@@ -37,9 +37,7 @@ def sweep(config: Mapping[str, Any], overrides: Sequence[str], *, launcher: Mapp
     if cluster is None and study.spec.workers > 1:
         remedy = "add hydra/launcher=submitit_slurm, or leave study.workers out: one keeps all slots busy"
         raise spec_error("study.workers", study.spec.workers, "are jobs of a cluster", remedy)
-    plan = plan_study(study, timed=False)
-    if plan.left and plan.flops > WORTH_TIMING:
-        plan = plan_study(study)
+    plan = plan_study(study, timed_from=WORTH_TIMING)
     if plan.left:
         console.print(*view(plan), sep="\n")
     if cluster is None:
