@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from nanochat.core.artifact import write_text
 from nanochat.report.figures import COLOURS, DASHES, styled
-from nanochat.report.page import div, environment
+from nanochat.report.page import div, render
 
 KINDS = ("embedding", "attention", "ffn", "stream", "logits")
 
@@ -163,12 +159,5 @@ def figure(found: Coordinates, *, update: int) -> go.Figure:
 
 def write_page(found: Coordinates, path: Path) -> None:
     """Render the check to `path`, atomically, on one self-contained page."""
-    templates = environment()
-    templates.filters.update(slope=slope_text)
-    page = templates.get_template("coordinates.html.j2").render(
-        found=found,
-        style=Markup(resources.files("nanochat.report").joinpath("templates/style.css").read_text()),
-        plotly=Markup(get_plotlyjs()),
-        figures=[(update, div(figure(found, update=update))) for update in range(found.updates + 1)],
-    )
-    write_text(path, page)
+    figures = [(update, div(figure(found, update=update))) for update in range(found.updates + 1)]
+    render("coordinates.html.j2", path, filters={"slope": slope_text}, found=found, figures=figures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from nanochat.report.frame import Frame, read_frame
-from nanochat.report.page import write_page
+from nanochat.report.results import write_page
 from nanochat.report.terminal import arms_table, front_table
 from nanochat.run.folder import RunFolder
 from nanochat.run.trained import load_trained
