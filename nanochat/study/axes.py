@@ -10,6 +10,7 @@ from typing import Any
 from nanochat.core.compose import Choice, Interval, Override, Values, groups, parse_overrides
 from nanochat.core.errors import SpecError, alternatives, join_key, spec_error
 from nanochat.study.combine import Choices, excluded, zip_choices
+from nanochat.study.matched import Matched
 
 # The name of the Optuna study that holds the confirming runs, beside one for each arm.
 CONFIRMING = "seeds"
@@ -44,20 +45,28 @@ class Axis:
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing being compared: the overrides that make it and the axes that are tuned inside it."""
+    """One thing being compared: the overrides that make it and the axes that are tuned inside it; `scale`: the size at
+    which it is, where there are several."""
 
     name: str
     overrides: tuple[str, ...]
     axes: tuple[Axis, ...]
+    scale: str = ""
+
+    @property
+    def alone(self) -> str:
+        """Its name at every scale."""
+        return self.name.removesuffix(f" @ {self.scale}") if self.scale else self.name
 
 
 @dataclass(frozen=True)
 class Axes:
-    """All of a study's axes. `base` are the overrides that every run shares."""
+    """All of a study's axes. `base` are the overrides that every run shares, `matched` how arms were made equal."""
 
     base: tuple[str, ...]
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
+    matched: tuple[Matched, ...] = ()
 
 
 def read_axes(
@@ -69,11 +78,14 @@ def read_axes(
     tune_seed: int,
     exclude: Sequence[Mapping[str, Any]] = (),
     zipped: Sequence[Sequence[str]] = (),
+    always_tuned: bool = False,
+    seeds: int = 1,
 ) -> Axes:
     """Read a study's axes from its command line, its named arms and its default search space.
 
     `seed` is the config's own, used where the command lists none · `exclude`: values by key of arms that are left
-    out · `zipped`: keys whose choices advance together. Raises `SpecError` for anything that would make the study
+    out · `zipped`: keys whose choices advance together · `always_tuned`: over `space`, where the command
+    names no other · `seeds`: how many where it lists none. Raises `SpecError` for anything that would make the study
     ambiguous or empty.
     """
     parsed = parse_overrides(overrides)
@@ -82,20 +94,20 @@ def read_axes(
     commas = [o for o in parsed if isinstance(o.sweep, Values) and _key(o) != "seed"]
     search = [_axis(o) for o in parsed if isinstance(o.sweep, (Interval, Choice))]
     listed = next((o for o in parsed if _key(o) == "seed" and isinstance(o.sweep, Values)), None)
-    if not (commas or search or listed or arms):
+    if not search and (always_tuned or not (commas or listed or arms)):
         typed = {_key(o) for o in fixed}
         search = [_axis(o) for o in parse_overrides(space) if _key(o) not in typed]
     found = _arms(fixed, commas=zip_choices(commas, zipped), named=arms, search=search)
     found = _without(found, exclude, base=[o.text for o in fixed])
-    seeds = _seeds(listed, own=seed)
-    if any(arm.axes for arm in found) and tune_seed in seeds:
+    chosen = _seeds(listed, own=range(seed, seed + seeds))
+    if any(arm.axes for arm in found) and tune_seed in chosen:
         raise spec_error(
             "study.tune_seed",
             tune_seed,
-            "tuning needs a seed of its own, which must not be among seed=" + ",".join(map(str, seeds)),
-            f"use another, e.g. study.tune_seed={max(seeds) + 1000}",
+            "tuning needs a seed of its own, which must not be among seed=" + ",".join(map(str, chosen)),
+            f"use another, e.g. study.tune_seed={max(chosen) + 1000}",
         )
-    return Axes(base=tuple(o.text for o in fixed), arms=found, seeds=seeds)
+    return Axes(base=tuple(o.text for o in fixed), arms=found, seeds=chosen)
 
 
 def merge(*layers: Iterable[str]) -> list[str]:
@@ -220,9 +232,9 @@ def _axis(override: Override) -> Axis:
     return Axis(key, domain)
 
 
-def _seeds(listed: Override | None, *, own: int) -> tuple[int, ...]:
+def _seeds(listed: Override | None, *, own: Sequence[int]) -> tuple[int, ...]:
     if listed is None:
-        return (own,)
+        return tuple(own)
     assert isinstance(listed.sweep, Values)
     try:
         seeds = tuple(int(text) for text in listed.sweep.texts)

@@ -21,7 +21,7 @@ from nanochat.run.memory import training_memory
 from nanochat.run.spec import RunSpec, Settings, settings
 from nanochat.sampler.base import SamplerSpec
 from nanochat.study import table
-from nanochat.study.axes import Arm, read_axes
+from nanochat.study.axes import Arm, Axes, read_axes
 from nanochat.study.budget import Budget, check_flops
 from nanochat.study.definition import FILE, Definition, default_name, open_definition, plain
 from nanochat.study.failures import Policy, PolicyText
@@ -29,6 +29,7 @@ from nanochat.study.join import join, meet_code
 from nanochat.study.lease import Leases
 from nanochat.study.objectives import Objective, check_objectives, check_searches, tuning_trials
 from nanochat.study.pool import PRELOAD, Pool, Target
+from nanochat.study.reading import Population, Reading
 from nanochat.study.runs import Runs, define
 from nanochat.study.slots import Slot, open_slots
 from nanochat.study.store import Store
@@ -53,6 +54,10 @@ class CompareSpec(Spec):
     exclude: tuple[dict[str, Any], ...]
     zip: tuple[tuple[str, ...], ...]
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)]
+    rope: Positive | None
+    baseline: str | None
+    generalise: Population
+    looks: tuple[Int, ...]
     slots: Count | None
     gpus: tuple[Int, ...] | None
     per_gpu: Count | Literal["memory"]
@@ -67,6 +72,25 @@ class CompareSpec(Spec):
     @property
     def budget(self) -> Budget:
         return Budget(trials=self.trials + self.extend, flops=self.flops, hours=self.hours)
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(rope=self.rope, baseline=self.baseline, generalise=self.generalise, looks=self.looks)
+
+    def read(self, overrides: Sequence[str], *, seed: int) -> Axes:
+        """The study's axes; `seed` is the config's own. Raises `SpecError` for what makes no study."""
+        return read_axes(overrides, **self.typed, seed=seed)
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """What of the axes is said here and not on the command line."""
+        return {
+            "arms": self.arms,
+            "space": self.space,
+            "tune_seed": self.tune_seed,
+            "exclude": self.exclude,
+            "zipped": self.zip,
+        }
 
 
 @dataclass(frozen=True)
@@ -149,15 +173,8 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
         from nanochat.study.database import check_url
 
         check_url(spec.storage)
-    axes = read_axes(
-        overrides,
-        arms=spec.arms,
-        space=spec.space,
-        seed=config["seed"],
-        tune_seed=spec.tune_seed,
-        exclude=spec.exclude,
-        zipped=spec.zip,
-    )
+    axes = spec.read(overrides, seed=config["seed"])
+    spec.reading.check(axes.arms, seeds=len(axes.seeds))
     wanted = define(
         axes,
         command=[text for text in overrides if not text.startswith("study.storage=")],  # may hold a password
@@ -167,6 +184,7 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
         sampler=sampler,
         pruner=pruner,
         objectives=spec.objectives,
+        reading=spec.reading,
         slots=spec.slots,
         cache=how.paths.cache,
     )

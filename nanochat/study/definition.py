@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +13,10 @@ from nanochat.core.compose import Choice, Interval
 from nanochat.core.errors import Problem, SpecError, spec_error
 from nanochat.core.spec import hash_of
 from nanochat.study.axes import Arm, Axis, merge
+from nanochat.study.matched import Matched
+from nanochat.study.reading import Reading, reading_of
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "study.json"
 
 
@@ -27,8 +29,9 @@ class Definition:
     came to: an edited YAML file shows here) · first: for each arm the values that trial 0 begins with · seeds: of
     the confirming runs · tune_seed: the reserved one · seed: of the suggestions · lag: suggestion n sees the
     results of trials up to n - lag · sampler, pruner: as plain data · objectives: what is minimised, the first one
-    decides · device, threads: what a null in `runs` meant on the machine that began · round: how many times all of
-    it was begun anew, because the code had changed.
+    decides · device, threads: what a null in `runs` meant on the machine that began · reading: how its scores are
+    read · matched: how arms were made equal · round: how many times all of it was begun anew, because the code had
+    changed.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Definition:
     objectives: tuple[str, ...]
     device: Literal["cpu", "cuda"]
     threads: int
+    reading: Reading = field(default_factory=Reading)
+    matched: tuple[Matched, ...] = ()
     round: int = 0
 
     def arm(self, name: str) -> Arm:
@@ -73,7 +78,9 @@ class Definition:
         """What two commands must have in common to be one study: all but name, typed words, machine and search."""
         data = plain(self)
         arms = [{"name": arm["name"], "overrides": arm["overrides"]} for arm in data["arms"]]
-        return {key: data[key] for key in ("schema", "runs", "seeds", "tune_seed", "objectives")} | {"arms": arms}
+        same = {key: data[key] for key in ("schema", "runs", "seeds", "tune_seed", "objectives")}
+        # Where the study may end early, how it is read decides which runs there are.
+        return {**same, "arms": arms, "reading": data["reading"] if self.reading.looks else None}
 
     def search(self, arm: Arm) -> dict[str, Any]:
         """How an arm is tuned. Where that changes, a new search begins, and takes over the old trials that fit."""
@@ -110,7 +117,7 @@ def open_definition(folder: Path, wanted: Definition) -> Definition:
     found = list(differences(stored.identity(), wanted.identity()))
     if not found:
         if stored.searches() == wanted.searches():
-            return stored
+            return replace(stored, reading=wanted.reading)
         return replace(wanted, name=stored.name, device=stored.device, threads=stored.threads, round=stored.round)
     head = Problem(
         key="study.name",
@@ -134,18 +141,24 @@ def read_definition(folder: Path) -> Definition:
         raise spec_error("", None, f"{folder / FILE}: {rule}", "choose another study.name; finished runs are reused")
     fields = {key: value for key, value in data.items() if key != "schema"}
     arms = tuple(
-        Arm(arm["name"], tuple(arm["overrides"]), tuple(_axis_from(axis) for axis in arm["axes"]))
+        Arm(arm["name"], tuple(arm["overrides"]), tuple(_axis_from(axis) for axis in arm["axes"]), arm["scale"])
         for arm in data["arms"]
     )
     lists = {key: tuple(data[key]) for key in ("command", "seeds", "objectives")}
-    return Definition(**{**fields, **lists, "arms": arms})
+    matched = tuple(Matched(**how) for how in data["matched"])
+    return Definition(**{**fields, **lists, "arms": arms, "matched": matched, "reading": reading_of(data["reading"])})
 
 
 def plain(definition: Definition) -> dict[str, Any]:
     """The definition as the plain data of `study.json`."""
     data = asdict(replace(definition, arms=()))
     arms = [
-        {"name": arm.name, "overrides": list(arm.overrides), "axes": [_axis_data(axis) for axis in arm.axes]}
+        {
+            "name": arm.name,
+            "scale": arm.scale,
+            "overrides": list(arm.overrides),
+            "axes": [_axis_data(axis) for axis in arm.axes],
+        }
         for arm in definition.arms
     ]
     return {
@@ -155,6 +168,8 @@ def plain(definition: Definition) -> dict[str, Any]:
         "arms": arms,
         "seeds": list(definition.seeds),
         "objectives": list(definition.objectives),
+        "reading": definition.reading.data(),
+        "matched": [asdict(how) for how in definition.matched],
     }
 
 

@@ -23,6 +23,7 @@ from nanochat.sampler.base import SamplerSpec
 from nanochat.study.axes import Arm, Axes, merge
 from nanochat.study.conditions import lookup, probes, under, with_conditions
 from nanochat.study.definition import Definition
+from nanochat.study.reading import Reading
 from nanochat.study.store import Plan
 from nanochat.study.trial import Trial
 
@@ -120,6 +121,7 @@ def define(
     sampler: SamplerSpec,
     pruner: PrunerSpec,
     objectives: Sequence[str],
+    reading: Reading,
     slots: int | None,
     cache: Path,
 ) -> Definition:
@@ -144,6 +146,8 @@ def define(
         sampler=dump(sampler),
         pruner=dump(pruner),
         objectives=tuple(objectives),
+        reading=reading,
+        matched=axes.matched,
         device=device,
         threads=max(1, cores() // (slots or default_slots(device))),
     )

@@ -182,7 +182,7 @@ class Store:
             for arm in self.definition.arms
         )
         imported = sum(map(len, self.book.imported.values()))
-        return imported + tuned + len(self.definition.arms) * len(self.definition.seeds)
+        return imported + tuned + len(self.definition.arms) * self._seeds_wanted()
 
     def done(self) -> bool:
         """Whether every trial of the budget is finished."""
@@ -268,11 +268,24 @@ class Store:
 
     def _unconfirmed(self) -> Iterator[tuple[Arm, int, int]]:
         """Arm, number and seed of each confirming run that can begin and has not."""
+        seeds = self.definition.seeds[: self._seeds_wanted()]
         for arm in self.definition.arms:
             if self._tuned(arm):
-                for number, seed in enumerate(self.definition.seeds):
+                for number, seed in enumerate(seeds):
                     if self.book.confirmed(arm.name, seed) is None:
                         yield arm, number, seed
+
+    def _seeds_wanted(self) -> int:
+        """Confirming seeds of each arm: all, or those up to the look at which everything was decided."""
+        if not self.definition.reading.looks:
+            return len(self.definition.seeds)
+        from nanochat.study.judge import seeds_wanted
+
+        tuned = [arm.name for arm in self.definition.arms if self._tuned(arm)]
+        known = {(arm, seed): self.book.confirmed(arm, seed) for arm in tuned for seed in self.definition.seeds}
+        ended = {pair: trial.result for pair, trial in known.items() if trial is not None and trial.result is not None}
+        scores = {pair: result["test_bpb"] for pair, result in ended.items() if result["status"] == "complete"}
+        return seeds_wanted(self.definition, scores, finished=lambda arm, seed: (arm, seed) in ended)
 
     def _tuned(self, arm: Arm) -> bool:
         """Whether an arm's tuning is over."""
