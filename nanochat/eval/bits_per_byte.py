@@ -21,6 +21,8 @@ from nanochat.eval.windows import Windows
 from nanochat.tokenizer.base import Tokenizer
 
 LogitsOf = Callable[[Int[Tensor, "batch time"]], Float[Tensor, "batch time vocab"]]
+# Is shown scored positions' logits in float32, some at a time, and the logsumexp of each.
+Observer = Callable[[Float[Tensor, "positions vocab"], Float[Tensor, " positions"]], None]
 
 # Logits worked on at a time: what fits a processor's cache is twice as fast as a pass over all of them.
 CHUNK_LOGITS = 1 << 18
@@ -65,12 +67,14 @@ def score(
     batch: int,
     device: torch.device | str = "cpu",
     counts: NDArray[np.int64] | None = None,
+    observe: Observer | None = None,
 ) -> Scores:
     """−ln p of every token of every document but its beginning of text, each document by itself.
 
     `model_logits` maps ids [batch, time ≤ context] to logits for the id after each, reading none that come later: a
     window's padding then changes nothing. Log-probabilities are taken in float32 and summed in float64.
     counts: [vocab] of the training split, for the bins by frequency (without: all in the first bin).
+    observe: is shown the logits behind every score; padding and the overlap's are not among them.
     """
     windows = Windows([document.ids for document in documents], context=context, overlap=overlap)
     # −ln p, probability of the likeliest token, whether that was right: stays on the device until all is scored.
@@ -81,7 +85,8 @@ def score(
         seen[places] = np.broadcast_to(part.seen, part.scored.shape)[part.scored]
         logits = model_logits(torch.from_numpy(part.inputs).to(device))
         targets = torch.from_numpy(part.targets).to(device)
-        values[:, torch.from_numpy(places).to(device)] = score_tokens(logits, targets, torch.from_numpy(part.scored))
+        scored = torch.from_numpy(part.scored)
+        values[:, torch.from_numpy(places).to(device)] = score_tokens(logits, targets, scored, observe=observe)
     target = np.ones(len(windows.ids), dtype=bool)
     target[windows.document_starts[:-1]] = False
     ids = windows.ids[target]
@@ -103,6 +108,8 @@ def score_tokens(
     logits: Float[Tensor, "batch time vocab"],
     targets: Int[Tensor, "batch time"],
     scored: Bool[Tensor, "batch time"],
+    *,
+    observe: Observer | None = None,
 ) -> Float[Tensor, "3 scored"]:
     """For each scored target: −ln p, the highest probability, and 1 where that is the target's, else 0.
 
@@ -120,6 +127,8 @@ def score_tokens(
         top, choice = part.max(-1)
         nats = total - part.gather(-1, target[:, None])[:, 0]
         results.append(torch.stack([nats, (top - total).exp(), (choice == target).float()]))
+        if observe is not None:
+            observe(part, total)
     return torch.cat(results, dim=1)
 
 

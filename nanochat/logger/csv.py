@@ -27,6 +27,10 @@ COLUMNS = (
     "valid_bpb",
     "valid_accuracy",
     "valid_confidence",
+    "logit_mean",
+    "logit_sd",
+    "logit_max",
+    "logit_entropy",
 )
 
 
@@ -47,7 +51,7 @@ class CSVLogger(Logger):
     def __init__(self, path: Path, *, step: int) -> None:
         self.path = path
         rows = [row for row in read(path) if row["step"] <= step] if step else []
-        self.columns = list(rows[0]) if rows else []
+        self.columns = columns(rows[0]) if rows else []
         with writable(path), atomic_path(path) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns, lineterminator="\n")
             if rows:
@@ -58,7 +62,7 @@ class CSVLogger(Logger):
     def log(self, row: Row) -> None:
         with writable(self.path):
             if not self.columns:
-                self.columns = [*COLUMNS, *sorted(set(row) - set(COLUMNS))]
+                self.columns = columns(row)
                 csv.DictWriter(self.file, self.columns, lineterminator="\n").writeheader()
             csv.DictWriter(self.file, self.columns, lineterminator="\n").writerow(dict(row))
             if row.get("valid_bpb") is not None:
@@ -67,6 +71,11 @@ class CSVLogger(Logger):
 
     def close(self) -> None:
         self.file.close()
+
+
+def columns(row: Row) -> list[str]:
+    """The columns of a file that holds `row`; a resumed one may have been begun when there were fewer."""
+    return [*COLUMNS, *sorted(set(row) - set(COLUMNS))]
 
 
 def read(path: Path) -> list[dict[str, Any]]:

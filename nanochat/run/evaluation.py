@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from nanochat.data.corpus import Corpus
-from nanochat.eval.bits_per_byte import score
+from nanochat.eval.bits_per_byte import Observer, score
 from nanochat.eval.documents import select
+from nanochat.eval.logits import LogitStatistics
 from nanochat.eval.scores import Scores
 from nanochat.model.generate import generate
 from nanochat.run.spec import RunSpec
@@ -36,8 +37,8 @@ class Evaluation:
             )
         }
 
-    def score(self, split: str) -> Scores:
-        """The scores on `valid` or `test`, in the precision that the run trains in."""
+    def score(self, split: str, *, observe: Observer | None = None) -> Scores:
+        """The scores on `valid` or `test`, in the precision that the run trains in; `observe` is shown the logits."""
         assert self.spec.eval.overlap is not None
         model = self.module.model
         training = model.training
@@ -52,6 +53,7 @@ class Evaluation:
                 batch=self.spec.eval.batch,
                 device=self.module.device,
                 counts=self.corpus.counts,
+                observe=observe,
             )
         finally:
             model.train(training)
@@ -66,12 +68,14 @@ class Evaluation:
     def valid(self) -> dict[str, float]:
         """What a row of metrics.csv holds of a validation; confidence is the mean probability of the likeliest token,
         which a calibrated model gets right as often. The scores themselves stay in `validated`."""
-        scores = self.validated = self.score("valid")
+        logits = LogitStatistics()
+        scores = self.validated = self.score("valid", observe=logits.add)
         return {
             "valid_loss": scores.nats_per_token,
             "valid_bpb": scores.bits_per_byte,
             "valid_accuracy": scores.accuracy,
             "valid_confidence": scores.mean_confidence,
+            **logits.values(),
         }
 
     def greedy(self, tokens: int) -> str:

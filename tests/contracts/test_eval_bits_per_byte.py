@@ -18,6 +18,7 @@ from nanochat.data.synthetic import SyntheticSpec
 from nanochat.data.text import TextSpec
 from nanochat.eval.bits_per_byte import BitsPerByteSpec, naive_score_tokens, score, score_tokens
 from nanochat.eval.documents import ScoredDocument, select
+from nanochat.eval.logits import LogitStatistics, naive_logit_statistics
 from nanochat.eval.scores import Scores
 from nanochat.eval.windows import Windows
 from nanochat.tokenizer.byte import Byte, ByteSpec
@@ -181,6 +182,42 @@ def test_fast_and_naive_token_scores_agree(everything, dtype, monkeypatch):
     fast, slow = score_tokens(logits, targets, wanted), naive_score_tokens(logits, targets, wanted)
     torch.testing.assert_close(fast, slow)
     assert fast.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logit_statistics_are_those_of_all_scored_positions(dtype, monkeypatch):
+    """Chunk by chunk as by definition, one position for each target: neither padding nor overlap counts. No score
+    changes by being watched."""
+    monkeypatch.setattr("nanochat.eval.bits_per_byte.CHUNK_LOGITS", 600)
+    counter, found, shown = Counter(), LogitStatistics(), []
+
+    def model(tokens: Tensor) -> Tensor:
+        return (4 * counter(tokens) - 20).to(dtype)
+
+    def observe(logits: Tensor, log_total: Tensor) -> None:
+        shown.append(logits.clone())
+        found.add(logits, log_total)
+
+    watched, plain = run(model, observe=observe), run(model)
+    assert np.array_equal(watched.documents.nats, plain.documents.nats)
+    assert sum(map(len, shown)) == found.positions == plain.tokens
+    assert len(shown) > 10
+    assert found.values() == pytest.approx(naive_logit_statistics(torch.cat(shown)), rel=1e-5)
+    # From the texts themselves, one window each: nothing padded, nothing read twice.
+    whole = LogitStatistics()
+    run(model, context=200, overlap=0, batch=2, observe=whole.add)
+    each = [model(torch.from_numpy(scored(text).ids)[None, :-1])[0].float() for text in TEXTS]
+    assert whole.values() == pytest.approx(naive_logit_statistics(torch.cat(each)), rel=1e-5)
+
+
+def test_the_statistics_of_a_uniform_and_a_certain_position():
+    found = LogitStatistics()
+    for row in ([0.0, 0.0, 0.0, 0.0], [100.0, -100.0, -100.0, -100.0]):
+        logits = torch.tensor([row])
+        found.add(logits, logits.logsumexp(-1))
+    sd = math.sqrt((4 * 25**2 + 125**2 + 3 * 75**2) / 8)
+    expected = {"logit_mean": -25, "logit_sd": sd, "logit_max": 50, "logit_entropy": math.log(4) / 2}
+    assert found.values() == pytest.approx(expected)
 
 
 class TestSelect:

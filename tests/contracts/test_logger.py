@@ -106,6 +106,17 @@ def test_resuming_from_a_file_without_a_whole_row(tmp_path, text):
     assert rows_of(path) == [(5, 1 / 5), (6, 1 / 6)]
 
 
+def test_resuming_a_file_of_fewer_columns_adds_the_others(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("step,tokens,train_loss,router\n1,256,1.0,0.5\n")
+    logger = CSVLogger(path, step=1)
+    logger.log(row(2, router=0.25, logit_mean=3.0))
+    logger.close()
+    found = read(path)
+    assert list(found[0]) == [*COLUMNS, "router"]
+    assert [(r["step"], r["router"], r["logit_mean"]) for r in found] == [(1, 0.5, None), (2, 0.25, 3.0)]
+
+
 def test_starting_anew_forgets_what_was_there(tmp_path):
     write(tmp_path / "a.csv", range(1, 7))
     write(tmp_path / "a.csv", range(1, 3))

@@ -100,6 +100,10 @@ def test_a_run_leaves_its_files(tmp_path):
     assert set(COLUMNS) <= set(rows[0])
     assert [row["step"] for row in rows if row["valid_bpb"] is not None] == [4, 8]
     assert rows[-1]["valid_bpb"] == result["valid"]["bpb"]
+    # A validation comes with the logits behind it: those of a model that has barely trained are near to uniform.
+    assert [row["step"] for row in rows if row["logit_entropy"] is not None] == [4, 8]
+    assert rows[-1]["logit_entropy"] == pytest.approx(math.log(257), rel=0.1)
+    assert rows[-1]["logit_max"] > rows[-1]["logit_mean"] + rows[-1]["logit_sd"] > rows[-1]["logit_mean"]
     scores = read_record(folder.record_file)
     assert scores.bits_per_byte == result["test"]["bpb"]
     assert result["test"]["perplexity"] == pytest.approx(math.exp(result["test"]["loss"]))
