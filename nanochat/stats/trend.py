@@ -83,10 +83,9 @@ def _slope(
     counts = np.array([len(scale) for scale in finite])
     if counts.min() < FEWEST_SEEDS:
         return slope, None, None
-    parts = pull**2 * [scale.var(ddof=1) for scale in finite] / counts
-    variance = parts.sum()
-    df = variance**2 / (parts**2 / (counts - 1)).sum() if variance > 0 else counts.min() - 1
-    half = float(-stdtrit(df, alpha / 2)) * math.sqrt(variance)
+    # The fewest degrees of freedom: Welch's would be too many for so few seeds.
+    variance = float((pull**2 * [scale.var(ddof=1) for scale in finite] / counts).sum())
+    half = float(-stdtrit(counts.min() - 1, alpha / 2)) * math.sqrt(variance)
     return slope, slope - half, slope + half
 
 
