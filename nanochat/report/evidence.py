@@ -29,8 +29,8 @@ def evidence(
     total: int | None,
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """As plain data. total: runs that the study has when it is done, None if unknown · known: an earlier evidence, whose
-    samples are kept, as models write the same each time."""
+    """As plain data. total: runs that the study has when it is done, None if unknown · known: an earlier evidence,
+    whose samples are kept, as models write the same each time."""
     runs = settings.paths.runs
     complete = [row for row in rows if row["status"] == "complete" and row["key"]]
     confirming = [row for row in complete if row["phase"] == "seed"]

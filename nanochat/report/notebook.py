@@ -8,6 +8,7 @@ comes from, samples, costs). What follows from these is written beside them: `ve
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def read_by_key(path: Path) -> dict[str, Columns]:
     keys = np.array(table.pop("key", []), dtype=object)
     found: dict[str, Columns] = {}
     columns = {name: _array(values) for name, values in table.items()}
-    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if len(keys) else []
-    for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
+    borders = np.flatnonzero(keys[1:] != keys[:-1]) + 1
+    for start, end in itertools.pairwise([0, *borders, len(keys)] if len(keys) else []):
         found[str(keys[start])] = {name: values[start:end] for name, values in columns.items()}
     return found
 

@@ -5,28 +5,14 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from nanochat.report.frame import Frame, difference_text, number_text, param_text
+from nanochat.report.analysis import Analysis, ScaleFinding
+from nanochat.report.frame import Frame, number_text, param_text
+from nanochat.report.words import difference_text
 
 
-def arms_table(frame: Frame) -> Table:
-    """One line an arm: best setting, seeds, test bits per byte, difference to the leader, verdict; 80 columns."""
-    table = Table(title=f"{frame.name}: test bits per byte, lower is better", title_justify="left", box=None)
-    table.add_column("arm", overflow="fold")
-    for axis in frame.axes:
-        table.add_column(axis, justify="right")
-    for name in ("seeds", "mean", "± sd", "to leader"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    for result in frame.results:
-        style = "bold" if result is frame.leader else None
-        params = [param_text(result.best.get(axis)) + ("*" if axis in result.edges else "") for axis in frame.axes]
-        seeds = f"{len(result.finite)}/{len(result.scores)}"
-        numbers = [number_text(result.mean), number_text(result.sd), difference_text(result)]
-        table.add_row(Text(result.name), *map(Text, params), seeds, *numbers, result.verdict.word, style=style)
-    if frame.at_edge:
-        table.caption = "* at the edge of its range: the optimum may lie outside"
-        table.caption_justify = "left"
-    return table
+def arms_tables(analysis: Analysis) -> list[Table]:
+    """A table for each scale: one line an arm, best setting, seeds, score, difference, verdict; 80 columns."""
+    return [_arms(analysis, scale) for scale in analysis.scales]
 
 
 def front_table(frame: Frame) -> Table:
@@ -40,4 +26,29 @@ def front_table(frame: Frame) -> Table:
         table.add_row(
             Text(point.label), *(f"{value:,.4f}" if value < 100 else f"{value:,.0f}" for value in point.values)
         )
+    return table
+
+
+def _arms(analysis: Analysis, scale: ScaleFinding) -> Table:
+    frame, baseline = analysis.frame, analysis.frame.definition.reading.baseline
+    where = f" at {scale.scale}" if scale.scale else ""
+    title = f"{frame.name}{where}: test bits per byte, lower is better"
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("arm", overflow="fold")
+    for axis in frame.axes:
+        table.add_column(axis, justify="right")
+    for name in ("seeds", "mean", "± sd", f"to {baseline or 'leader'}"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for arm in scale.arms:
+        result = arm.result
+        params = [param_text(result.best.get(axis)) + ("*" if axis in result.edges else "") for axis in frame.axes]
+        seeds = f"{len(result.finite)}/{len(result.scores)}"
+        numbers = [number_text(result.mean), number_text(result.sd), difference_text(arm.standing.difference)]
+        name = arm.name.removesuffix(f" @ {scale.scale}") if scale.scale else arm.name
+        style = "bold" if arm is scale.leader else None
+        table.add_row(Text(name), *map(Text, params), seeds, *numbers, arm.standing.word, style=style)
+    if any(arm.result.edges for arm in scale.arms):
+        table.caption = "* at the edge of its range: the optimum may lie outside"
+        table.caption_justify = "left"
     return table

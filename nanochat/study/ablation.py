@@ -21,12 +21,12 @@ class AblationSpec(CompareSpec):
 
     seeds: Count
     match: MatchSpec
-    scales: tuple[str, ...] | dict[str, tuple[str, ...]]
+    scales: tuple[str, ...] | dict[str, tuple[str, ...]] | None
 
     def read(self, overrides: Sequence[str], *, seed: int) -> Axes:
         """Every arm is tuned, over the default space where the command names no other."""
         axes = read_axes(overrides, **self.typed, seed=seed, always_tuned=True, seeds=self.seeds)
-        arms = at_scales(axes.arms, named(self.scales), base=axes.base)
+        arms = at_scales(axes.arms, named(self.scales or {}), base=axes.base)
         return self._matched(Axes(base=axes.base, arms=arms, seeds=axes.seeds))
 
     def _matched(self, axes: Axes) -> Axes:

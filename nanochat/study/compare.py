@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nanochat.core.artifact import write_json, write_text
+from nanochat.core.artifact import write_text
 from nanochat.core.compose import forget_composed
 from nanochat.core.errors import spec_error
 from nanochat.core.gpu import gpus
@@ -23,7 +23,7 @@ from nanochat.sampler.base import SamplerSpec
 from nanochat.study import table
 from nanochat.study.axes import Arm, Axes, read_axes
 from nanochat.study.budget import Budget, check_flops
-from nanochat.study.definition import FILE, Definition, default_name, open_definition, plain
+from nanochat.study.definition import Definition, default_name, open_definition
 from nanochat.study.failures import Policy, PolicyText
 from nanochat.study.join import join, meet_code
 from nanochat.study.lease import Leases
@@ -213,7 +213,7 @@ def work_on(
     grow: bool = True,
     begin_again: bool = False,
 ) -> Outcome:
-    """Work on a study until its budget is met or somebody interrupts, then write its files.
+    """Work on a study until its budget is met or somebody interrupts, then write its table.
 
     target: what the process of a run calls · grow: set the budget to this command's · begin_again: first put up what
     failed for another attempt.
@@ -248,10 +248,10 @@ def prepare(study: Study, *, leases: Leases, grow: bool = True, begin_again: boo
 
 
 def outcome_of(study: Study, store: Store, *, again: bool) -> Outcome:
-    """Where the study stands, written to its files."""
-    found, complete = table.rows(store.trials()), store.done()
-    _write(study, found, complete=complete)
-    return Outcome(study=study, rows=found, complete=complete, again=again)
+    """Where the study stands, its table written."""
+    found = table.rows(store.trials())
+    write_text(study.folder / table.FILE, table.csv_text(found, study.definition))
+    return Outcome(study=study, rows=found, complete=store.done(), again=again)
 
 
 def store_of(study: Study, *, leases: Leases) -> Store:
@@ -289,15 +289,6 @@ def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str])
                 worker.work()
         finally:
             pool.close()
-
-
-def _write(study: Study, found: Sequence[table.Row], *, complete: bool) -> None:
-    """`results.csv` in the study's folder, and with the definition in the notebook once the study is complete."""
-    text = table.csv_text(found, study.definition)
-    write_text(study.folder / table.FILE, text)
-    if complete:
-        write_text(study.notebook / table.FILE, text)
-        write_json(study.notebook / FILE, plain(study.definition))
 
 
 def _name(name: str | None) -> str | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanochat.stats.documents import DocumentVariance
-from nanochat.stats.paired import Comparison, Standing, compare, standings
+from nanochat.stats.paired import Comparison, compare
+from nanochat.stats.standing import Standing, standings
 from nanochat.study.axes import Arm
 from nanochat.study.definition import Definition
 

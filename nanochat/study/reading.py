@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from nanochat.core.errors import alternatives, spec_error
-from nanochat.stats.paired import FEWEST_SEEDS
+from nanochat.stats import FEWEST_SEEDS
 from nanochat.study.axes import Arm
 
 Population = Literal["seeds", "documents"]

@@ -24,6 +24,7 @@ from nanochat.study.book import Book
 from nanochat.study.budget import Budget, flops_allow, hours_allow
 from nanochat.study.definition import Definition
 from nanochat.study.journal import alone
+from nanochat.study.judge import seeds_wanted
 from nanochat.study.lease import Leases
 from nanochat.study.objectives import tuning_trials
 from nanochat.study.storage import Storage, backend, settle
@@ -279,8 +280,6 @@ class Store:
         """Confirming seeds of each arm: all, or those up to the look at which everything was decided."""
         if not self.definition.reading.looks:
             return len(self.definition.seeds)
-        from nanochat.study.judge import seeds_wanted
-
         tuned = [arm.name for arm in self.definition.arms if self._tuned(arm)]
         known = {(arm, seed): self.book.confirmed(arm, seed) for arm in tuned for seed in self.definition.seeds}
         ended = {pair: trial.result for pair, trial in known.items() if trial is not None and trial.result is not None}

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from nanochat.core.compose import Choice, Interval
-from nanochat.stats.paired import Verdict, verdicts
 from nanochat.stats.pareto import front
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
@@ -55,14 +54,13 @@ class ArmResult:
     """What is known of one arm.
 
     best: its tuned values · edges: keys among them whose value lies at an end of its range · scores: test bits per
-    byte on each seed in order, None where the run failed or is not there yet · verdict: against the other arms.
+    byte on each seed in order, None where the run failed or is not there yet.
     """
 
     name: str
     best: dict[str, Any]
     edges: tuple[str, ...]
     scores: tuple[float | None, ...]
-    verdict: Verdict
 
     @property
     def finite(self) -> list[float]:
@@ -114,17 +112,16 @@ def read_csv(path: Path, definition: Definition) -> list[Row]:
 
 
 def arm_results(definition: Definition, found: Sequence[Row]) -> list[ArmResult]:
-    """One result for each arm, in order. Verdicts are read from the test scores of the confirming runs alone."""
+    """One result for each arm, in order."""
     scores = {
         (row["arm"], row["seed"]): row["test_bpb"]
         for row in found
         if row["phase"] == "seed" and row["status"] == "complete"
     }
     table = [tuple(scores.get((arm.name, seed)) for seed in definition.seeds) for arm in definition.arms]
-    words = verdicts(np.array(table, dtype=float))
     return [
-        ArmResult(name=arm.name, best=best, edges=_edges(arm, best), scores=arm_scores, verdict=verdict)
-        for arm, arm_scores, verdict in zip(definition.arms, table, words, strict=True)
+        ArmResult(name=arm.name, best=best, edges=_edges(arm, best), scores=arm_scores)
+        for arm, arm_scores in zip(definition.arms, table, strict=True)
         for best in [_best(arm, found, definition.objectives[0])]
     ]
 
