@@ -20,6 +20,7 @@ from nanochat.run.execute import execute
 from nanochat.study.compare import prepare
 from nanochat.study.lease import Leases
 from nanochat.trainer.control import Silent
+from run import main as program_main
 from tests.pages import PHONE, needs_chromium, opened
 from tests.runs import SMALL, run_small
 from tests.study.studies import open_small
@@ -142,20 +143,27 @@ def until(wanted, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def terminal(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A command at a terminal of 80 × 40, and our end of it."""
-    ours, its = pty.openpty()
-    env = {**os.environ, "COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
-    command = [sys.executable, "run.py", *words]
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdin=its, stdout=its, stderr=its, env=env, start_new_session=True
-    )
-    os.close(its)
+def terminal(*words: str) -> Iterator[tuple[int, int]]:
+    """A command in a process of its own at a terminal of 80 × 40, and our end of it. Forked: it has imported all."""
+    process, ours = pty.fork()
+    if process == 0:
+        code = 1
+        try:
+            os.environ |= {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
+            sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
+            sys.argv = ["run.py", *words]
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            code = program_main()
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
     try:
         yield process, ours
     finally:
-        process.kill()
-        process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process, 0)
         os.close(ours)
 
 
@@ -181,9 +189,9 @@ def test_a_run_is_watched_while_it_trains(program, tmp_path, monkeypatch):
         with terminal(*words, "task=curves", "task.every=0.2") as (watcher, ours):
             text = shown(ours, enough=lambda text: text.count("at work") > 3)
             assert text.count("at work") > 3 and "gradient norm" in text and "\x1b[" in text
-            watcher.send_signal(signal.SIGINT)
+            os.write(ours, b"\x03")  # Ctrl-C, as it is typed
             rest = shown(ours, enough=lambda text: False)
-            assert watcher.wait(PATIENCE_SECONDS) == 0, rest
+            assert os.waitstatus_to_exitcode(os.waitpid(watcher, 0)[1]) == 0, rest
             assert "Traceback" not in text + rest
 
         page, pages = tmp_path / "page.html", []
