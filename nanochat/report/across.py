@@ -5,15 +5,14 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from nanochat.report.analysis import Analysis
-from nanochat.report.figures import colour, dash, styled, symbol
+from nanochat.report.figures import COLOURS, DASHES, SYMBOLS, styled
 
 
 def across(analysis: Analysis) -> go.Figure:
     """Each paired difference against the parameters at each scale, with its interval."""
     figure = go.Figure()
-    names = [f"{found.a} − {found.b}" for found in analysis.trends]
-    for found, name in zip(analysis.trends, names, strict=True):
-        points = []
+    for i, found in enumerate(analysis.trends):
+        name, points = f"{found.a} − {found.b}", []
         for scale in analysis.scales:
             wanted = (f"{found.a} @ {scale.scale}", f"{found.b} @ {scale.scale}")
             for pair in scale.pairs:
@@ -28,8 +27,8 @@ def across(analysis: Analysis) -> go.Figure:
             error_y={"type": "data", "array": bars, "width": 3, "thickness": 1},
             mode="lines+markers",
             name=name,
-            line={"color": colour(names, name), "dash": dash(names, name), "width": 1.5},
-            marker={"symbol": symbol(names, name), "size": 7},
+            line={"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i // len(COLOURS) % len(DASHES)], "width": 1.5},
+            marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 7},
             hovertemplate=f"{name}<br>%{{x:.3s}} parameters<br>%{{y:+.4f}} bpb<extra></extra>",
         )
     figure.add_hline(y=0, line={"color": "#1a1a1a", "width": 1})

@@ -9,33 +9,34 @@ import plotly.graph_objects as go
 
 from nanochat.report.analysis import CONFIDENCE, Analysis, Noise
 from nanochat.report.documents import KINDS
-from nanochat.report.figures import COLOURS, DASHES, colour, dash, styled, symbol
+from nanochat.report.figures import COLOURS, DASHES, styled
+from nanochat.report.look import ink, mark
 from nanochat.stats.power import power
 
 
 def by_kind(analysis: Analysis, kind: str, arms: Sequence[str]) -> go.Figure:
     """Test bits per byte by length of the document, position in it, or frequency of the token; bars: sd over seeds."""
-    figure, names = go.Figure(), analysis.frame.arms
-    for line in analysis.documents.by(kind):
-        if line.arm in arms:
-            spread = {"type": "data", "array": line.sd.tolist(), "width": 2, "thickness": 1}
+    figure, frame = go.Figure(), analysis.frame
+    for found in analysis.documents.by(kind):
+        if found.arm in arms:
+            spread = {"type": "data", "array": found.sd.tolist(), "width": 2, "thickness": 1}
             figure.add_scatter(
-                x=np.maximum(line.low, 0.5).tolist(),
-                y=line.mean.tolist(),
-                error_y=spread if np.isfinite(line.sd).any() else None,
+                x=np.maximum(found.low, 0.5).tolist(),
+                y=found.mean.tolist(),
+                error_y=spread if np.isfinite(found.sd).any() else None,
                 mode="lines+markers",
-                name=line.arm,
-                line={"color": colour(names, line.arm), "dash": dash(names, line.arm), "width": 1.5},
-                marker={"size": 5, "symbol": symbol(names, line.arm)},
-                hovertemplate=f"{line.arm}<br>from %{{x:.4g}}<br>%{{y:.4f}} bpb<extra></extra>",
+                name=frame.definition.arm(found.arm).alone,
+                line={"color": ink(frame, found.arm), "width": 1.5},
+                marker=mark(frame, found.arm, size=5),
+                hovertemplate=f"{found.arm}<br>from %{{x:.4g}}<br>%{{y:.4f}} bpb<extra></extra>",
             )
-    figure.update_xaxes(type="log", dtick=1)
+    figure.update_xaxes(type="log", dtick="D2" if kind == "length" else 1, tickformat="~s")
     return styled(figure, x=f"{KINDS[kind]} (from)", y="bits per byte (test)", height=340)
 
 
 def reliability(analysis: Analysis, arms: Sequence[str]) -> go.Figure:
     """How often the likeliest token is right against how sure the model is; on the diagonal it is calibrated."""
-    figure, names = go.Figure(), analysis.frame.arms
+    figure, frame = go.Figure(), analysis.frame
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"color": "#888", "width": 1})
     for arm in arms:
         if (found := analysis.documents.reliability(arm)) is not None:
@@ -43,9 +44,9 @@ def reliability(analysis: Analysis, arms: Sequence[str]) -> go.Figure:
                 x=found[0].tolist(),
                 y=found[1].tolist(),
                 mode="lines+markers",
-                name=arm,
-                line={"color": colour(names, arm), "dash": dash(names, arm), "width": 1.5},
-                marker={"size": 5, "symbol": symbol(names, arm)},
+                name=frame.definition.arm(arm).alone,
+                line={"color": ink(frame, arm), "width": 1.5},
+                marker=mark(frame, arm, size=5),
                 hovertemplate=f"{arm}<br>sure %{{x:.2f}}, right %{{y:.2f}}<extra></extra>",
             )
     return styled(figure, x="probability of the likeliest token", y="share right", height=340)

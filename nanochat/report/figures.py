@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import plotly.graph_objects as go
 
 # Okabe & Ito's palette (jfly.uni-koeln.de/color), without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
-
-
-def colour(names: Sequence[str], name: str) -> str:
-    """The colour of one of `names`, the same in every figure."""
-    return COLOURS[names.index(name) % len(COLOURS)]
-
-
-def symbol(names: Sequence[str], name: str) -> str:
-    """The marker of one of `names`: what colour tells, shape tells too."""
-    place = names.index(name)
-    return SYMBOLS[(place + place // len(COLOURS)) % len(SYMBOLS)]
-
-
-def dash(names: Sequence[str], name: str) -> str:
-    """The line of one of `names`; beyond the number of colours it changes."""
-    return DASHES[names.index(name) // len(COLOURS) % len(DASHES)]
 
 
 def faint(colour: str, opacity: float = 0.15) -> str:

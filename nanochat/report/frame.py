@@ -35,6 +35,15 @@ class Frame:
     def arms(self) -> list[str]:
         return [arm.name for arm in self.definition.arms]
 
+    @cached_property
+    def names(self) -> list[str]:
+        """The arms without their scales."""
+        return list(dict.fromkeys(arm.alone for arm in self.definition.arms))
+
+    @cached_property
+    def scales(self) -> list[str]:
+        return list(dict.fromkeys(arm.scale for arm in self.definition.arms))
+
     @property
     def axes(self) -> list[str]:
         return table.axis_keys(self.definition.arms)

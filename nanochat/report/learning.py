@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from nanochat.report.figures import colour, dash, faint, styled
+from nanochat.report.figures import faint, styled
 from nanochat.report.frame import Frame
+from nanochat.report.look import ink, mark
 from nanochat.report.views import BUDGETS, along
-
-POINTS = 60
 
 
 def learning_curves(frame: Frame, arms: Sequence[str], *, budget: str) -> go.Figure:
@@ -22,7 +21,7 @@ def learning_curves(frame: Frame, arms: Sequence[str], *, budget: str) -> go.Fig
         curves = [(x, y) for x, y in curves if len(x)]
         if not curves:
             continue
-        ink = colour(frame.arms, arm)
+        shade, short = ink(frame, arm), frame.definition.arm(arm).alone
         x, values = _together(curves)
         mean, low, high = values.mean(axis=0), values.min(axis=0), values.max(axis=0)
         if len(curves) > 1:
@@ -30,9 +29,10 @@ def learning_curves(frame: Frame, arms: Sequence[str], *, budget: str) -> go.Fig
                 x=np.concatenate([x, x[::-1]]).tolist(),
                 y=np.concatenate([high, low[::-1]]).tolist(),
                 fill="toself",
-                fillcolor=faint(ink),
+                mode="lines",
+                fillcolor=faint(shade),
                 line={"width": 0},
-                name=f"{arm}: seeds from highest to lowest",
+                name=f"{short}: seeds from highest to lowest",
                 legendgroup=arm,
                 showlegend=False,
                 hoverinfo="skip",
@@ -41,10 +41,10 @@ def learning_curves(frame: Frame, arms: Sequence[str], *, budget: str) -> go.Fig
             x=x.tolist(),
             y=mean.tolist(),
             mode="lines+markers" if len(x) < 20 else "lines",
-            name=arm,
+            name=short,
             legendgroup=arm,
-            line={"color": ink, "width": 1.8, "dash": dash(frame.arms, arm)},
-            marker={"size": 4},
+            line={"color": shade, "width": 1.8},
+            marker=mark(frame, arm, size=5),
             hovertemplate=f"{arm}<br>%{{x:.4g}} {BUDGETS[budget]}<br>%{{y:.4f}} bpb<extra></extra>",
         )
     figure.update_xaxes(tickformat="~s" if budget != "flops" else ".1e")
@@ -52,9 +52,6 @@ def learning_curves(frame: Frame, arms: Sequence[str], *, budget: str) -> go.Fig
 
 
 def _together(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The curves over one x: their own where it is the same for all, else points that all of them reached."""
-    first = curves[0][0]
-    if all(len(x) == len(first) and np.allclose(x, first) for x, _ in curves):
-        return first, np.stack([y for _, y in curves])
-    x = np.linspace(max(c[0][0] for c in curves), min(c[0][-1] for c in curves), POINTS)
-    return x, np.stack([np.interp(x, c[0], c[1]) for c in curves])
+    """The curves over one x: at each validation the mean of theirs, as seconds differ from seed to seed."""
+    count = min(len(x) for x, _ in curves)
+    return np.mean([x[:count] for x, _ in curves], axis=0), np.stack([y[:count] for _, y in curves])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nanochat.report.frame import Frame
@@ -46,7 +46,7 @@ def configs(frame: Frame) -> list[tuple[str, list[tuple[str, str]], str]]:
     return [
         (
             name,
-            [(key, _short(value)) for key, _, value in differences(first, run) if not key.endswith("_target_")],
+            list(_differs(first, run)),
             json.dumps(_plain(run), indent=1),
         )
         for name, run in arms.items()
@@ -64,6 +64,15 @@ def _origin(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("trained on", trained + (", compiled" if trainer["compile"] else "")),
         ("packages", f"Python {origin['python']}, {packages}"),
     ]
+
+
+def _differs(first: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The options that differ, then the fields, but those that the other option has instead."""
+    found = [(key, value) for key, _, value in differences(first, run) if value is not None]
+    for key, value in found:
+        if key.endswith("_target_"):
+            yield key.removesuffix("._target_"), str(value).split(".")[-2]
+    yield from ((key, _short(value)) for key, value in found if not key.endswith("_target_"))
 
 
 def _plain(value: Any) -> Any:

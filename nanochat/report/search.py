@@ -5,8 +5,9 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from nanochat.core.compose import Interval
-from nanochat.report.figures import colour, styled, symbol
+from nanochat.report.figures import styled
 from nanochat.report.frame import Frame
+from nanochat.report.look import line, mark
 from nanochat.study.suggest import distribution, quiet_optuna
 from nanochat.study.table import tuning_column
 
@@ -32,8 +33,8 @@ def search_slice(frame: Frame, axis: str) -> go.Figure:
                 mode="lines+markers" if len(found) <= MOST_JOINED else "markers",
                 name=arm,
                 text=[f"trial {row['number']}" for row in found],
-                line={"color": colour(frame.arms, arm), "width": 1},
-                marker={"symbol": symbol(frame.arms, arm), "size": 6},
+                line=line(frame, arm, width=1),
+                marker=mark(frame, arm),
                 hovertemplate=f"{arm}, %{{text}}<br>{axis} %{{x:.4g}}<br>%{{y:.4f}}<extra></extra>",
             )
     domains = [a.domain for arm in frame.definition.arms for a in arm.axes if a.key == axis]

@@ -33,7 +33,7 @@ def write_page(analysis: Analysis, path: Path) -> None:
             "param": param_text,
             "difference": words.difference_text,
             "interval": words.interval,
-            "needed": words.needed,
+            "seeds_text": words.seeds_text,
             "percent": lambda value: "–" if value is None else f"{value:.1%}",
         },
         frame=frame,

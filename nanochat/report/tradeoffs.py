@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import plotly.graph_objects as go
 
-from nanochat.report.figures import colour, styled, symbol
+from nanochat.report.figures import styled
 from nanochat.report.frame import Frame
+from nanochat.report.look import mark
 from nanochat.stats.pareto import front
 from nanochat.study import table
 
@@ -39,7 +40,7 @@ def cost_figure(frame: Frame, cost: str) -> go.Figure:
             error_y=spread,
             mode="markers",
             name=arm,
-            marker={"color": colour(frame.arms, arm), "symbol": symbol(frame.arms, arm), "size": 10},
+            marker=mark(frame, arm, size=10),
             hovertemplate=f"{arm}<br>%{{x:.4g}}<br>%{{y:.4f}} bpb<extra></extra>",
         )
     _join(figure, sorted((list(points.values())[i] for i in front(list(points.values()))), key=lambda p: p[1]))
@@ -59,7 +60,7 @@ def objectives_figure(frame: Frame) -> go.Figure:
             y=[row[first] for row in own],
             mode="markers",
             name=arm,
-            marker={"color": colour(frame.arms, arm), "symbol": symbol(frame.arms, arm), "size": 8},
+            marker=mark(frame, arm, size=8),
             text=[f"{row['phase']} {row['number']}" for row in own],
             hovertemplate=f"{arm}, %{{text}}<br>%{{x:,}}<br>%{{y:.4f}}<extra></extra>",
         )

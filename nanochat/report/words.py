@@ -108,9 +108,14 @@ def needed(pair: Pair) -> Words:
     """How many seeds would decide an undecided comparison."""
     if pair.difference.low is None:
         return f"{FEWEST_SEEDS} seeds are the least that can"
-    if pair.needed is None:
-        return "over 1,000 seeds would be needed if it is as small as it looks"
-    return f"about {pair.needed} seeds in all would decide it, if it is as it looks"
+    return f"{seeds_text(pair)} seeds in all would decide it, if it is as it looks"
+
+
+def seeds_text(pair: Pair) -> Words:
+    """The same as a number for a table, nothing where it is decided."""
+    if pair.word != "undecided" or pair.difference.low is None:
+        return ""
+    return "over 1,000" if pair.needed is None else f"about {pair.needed}"
 
 
 def interval(gap: Difference) -> Words:
@@ -134,9 +139,10 @@ def _scale(scale: ScaleFinding, analysis: Analysis) -> Iterator[Words]:
     if leader is None:
         yield f"{where}no result, no confirming run is complete."
         return
-    mean = leader.result.mean
-    spread = f" ± {leader.result.sd:.4f} over {len(leader.result.finite)} seeds" if leader.result.sd is not None else ""
-    head = f"{_alone(leader.name, scale)} scores {mean:.4f}{spread} bits per byte on the test documents"
+    sd, count = leader.result.sd, len(leader.result.finite)
+    spread = f" (± {sd:.4f} over {count} seeds)" if sd is not None else ""
+    name = _alone(leader.name, scale)
+    head = f"{name} scores {leader.result.mean:.4f} bits per byte on the test documents{spread}"
     if len(scale.arms) == 1:
         yield f"{where}{head}; there is nothing to compare it with."
         return
@@ -148,7 +154,7 @@ def _scale(scale: ScaleFinding, analysis: Analysis) -> Iterator[Words]:
     if analysis.frame.definition.reading.baseline is not None:
         yield f"{where}{head}. {_groups(scale, leader)}"
     elif leader.standing.word == "best":
-        yield f"{where}{_alone(leader.name, scale)} is best: {head}, and every other arm is worse."
+        yield f"{where}{name} is best, every other arm is worse: {head}."
     else:
         yield f"{where}lowest mean: {head}. {_groups(scale, leader)}"
 
@@ -156,14 +162,17 @@ def _scale(scale: ScaleFinding, analysis: Analysis) -> Iterator[Words]:
 def _groups(scale: ScaleFinding, leader: ArmFinding) -> Words:
     """The arms by their standing against the leader, or the baseline."""
     by_word: dict[str, list[str]] = {}
+    pairs = {frozenset((pair.a, pair.b)): pair for pair in scale.pairs}
     for arm in scale.arms:
         if arm is not leader:
-            gap = arm.standing.difference
+            gap, pair = arm.standing.difference, pairs.get(frozenset((arm.name, leader.name)))
             shown = f" by {abs(gap.mean):.4f}" if gap and arm.standing.word in ("better", "worse") else ""
-            by_word.setdefault(arm.standing.word, []).append(f"{_alone(arm.name, scale)}{shown}")
-    order = ("better", "equivalent", "worse", "undecided", "no result")
-    parts = [f"{word}: {', '.join(by_word[word])}" for word in order if word in by_word]
-    return f"Against it {'; '.join(parts)}." if parts else ""
+            more = f" ({needed(pair)})" if pair and pair.word == "undecided" else ""
+            by_word.setdefault(arm.standing.word, []).append(f"{_alone(arm.name, scale)}{shown}{more}")
+    heads = {"better": "Better", "equivalent": "Equivalent to it", "worse": "Worse", "no result": "Without a result"}
+    order = [*heads, "undecided"]
+    parts = [f"{heads.get(w, 'Undecided against it')}: {', '.join(by_word[w])}." for w in order if w in by_word]
+    return " ".join(parts)
 
 
 def _across(analysis: Analysis) -> Iterator[Words]:

@@ -22,7 +22,7 @@ document.querySelectorAll(".plotly-graph-div").forEach((figure, i) => {
   link.addEventListener("click", () => {
     link.href = URL.createObjectURL(new Blob([csv(figure)], { type: "text/csv" }));
   });
-  figure.after(link);
+  figure.parentElement.after(link);  // its parent has the figure's height
 });
 // Paper has no room to scroll and nobody to click: everything is open there.
 window.addEventListener("beforeprint", () => {
