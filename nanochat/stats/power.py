@@ -113,5 +113,5 @@ def _within(limit: Float[np.ndarray, "n nodes"], *, mean: float, se: Numbers) ->
 @lru_cache
 def _nodes() -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
     """Gauss–Legendre on (0, 1)."""
-    at, weights = np.polynomial.legendre.leggauss(128)
+    at, weights = np.polynomial.legendre.leggauss(64)
     return (at + 1) / 2, weights / 2

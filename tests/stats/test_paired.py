@@ -14,14 +14,19 @@ from scipy.stats import t, ttest_rel
 
 from nanochat.stats import FEWEST_SEEDS
 from nanochat.stats.documents import DocumentVariance
-from nanochat.stats.paired import Comparison, Difference, compare, difference, word
+from nanochat.stats.paired import Comparison, Difference, Word, compare, difference, word
 
 VALUES = st.floats(0.5, 3.0, width=32)
 SCORES = arrays(float, st.tuples(st.integers(2, 4), st.integers(3, 6)), elements=VALUES | st.just(math.nan))
 COMPLETE = arrays(float, st.tuples(st.integers(2, 4), st.integers(3, 6)), elements=VALUES)
 PAIRS = arrays(float, st.tuples(st.just(2), st.integers(3, 6)), elements=VALUES)
 ROPES = st.none() | st.floats(0, 2)
-MIRRORED = {"better": "worse", "worse": "better", "equivalent": "equivalent", "undecided": "undecided"}
+MIRRORED: dict[Word, Word] = {
+    "better": "worse",
+    "worse": "better",
+    "equivalent": "equivalent",
+    "undecided": "undecided",
+}
 
 
 def gap_from(low: float | None, high: float | None) -> Difference:
