@@ -105,6 +105,18 @@ def test_intervals_cover_new_seeds_and_documents(seeds, documents, sds, most: fl
         assert np.mean(plain) < 0.7
 
 
+def test_a_few_long_documents_do_not_make_it_too_sure() -> None:
+    """The longest of thirty holds more than a quarter of the bytes."""
+    random, held = np.random.default_rng(1), []
+    for _ in range(1500):
+        sizes = random.lognormal(6, 1.5, size=30)
+        bits = crossed(random, seeds=5, documents=30, sds=(0.1, 3.0, 1.0))
+        _, gap = judged(bits * sizes * LN2, sizes)
+        assert gap.low is not None and gap.high is not None
+        held.append(gap.low <= 0 <= gap.high)
+    assert np.mean(held) > 0.92
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_many_comparisons_of_three_seeds_keep_their_level(share: float) -> None:
     """At 1 − 0.05/15, by `share` of the variance from seeds; degrees of freedom alone would err up to 7 times."""

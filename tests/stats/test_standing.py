@@ -13,7 +13,7 @@ from nanochat.stats.standing import Standing, leader, standings
 
 NAN = np.nan
 NOISE = np.random.default_rng(0).normal(size=(3, 5)) * 0.01
-SCORES = arrays(float, st.tuples(st.integers(2, 4), st.integers(3, 6)), elements=st.floats(0.5, 3.0, width=32))
+SCORES = arrays(float, st.tuples(st.integers(2, 4), st.integers(3, 6)), elements=st.floats(0.5, 3.0))
 
 
 def stand(scores: np.ndarray, *, rope: float | None = None, baseline: int | None = None) -> list[Standing]:
