@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 
 def bootstrap_interval(
     a: Float[np.ndarray, "seeds documents"],
     b: Float[np.ndarray, "seeds documents"],
     *,
-    sizes: Float[np.ndarray, " documents"],
+    sizes: Num[np.ndarray, " documents"],
     confidence: float = 0.95,
     draws: int = 2000,
     seed: int = 0,

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ def document_variance(
     a: Float[np.ndarray, "seeds documents"],
     b: Float[np.ndarray, "seeds documents"],
     *,
-    sizes: Float[np.ndarray, " documents"],
+    sizes: Num[np.ndarray, " documents"],
 ) -> DocumentVariance | None:
     """From the nats of both arms on each document and its bytes; V_doc − V_e in (bits per byte)², never below zero.
 
-    The ratio is linearised: its residuals, in bits, are what varies. Seeds where either arm is not finite on some
+    The ratio is linearised: its residuals are what varies. Seeds where either arm is not finite on some
     document are left out; None below two seeds or two documents, where nothing can be said.
     """
     bits = (a - b) / math.log(2)

@@ -37,7 +37,7 @@ def test_equal_documents_give_the_mean_squares_of_a_two_way_layout() -> None:
     ms_document = n * ((of_document - bits.mean()) ** 2).sum() / (j - 1)
     ms_both = ((bits - of_seed - of_document + bits.mean()) ** 2).sum() / (n - 1) / (j - 1)
     b = np.random.default_rng(1).uniform(size=bits.shape)
-    found = document_variance(bits * 100 * LN2 + b, b, sizes=np.full(j, 100.0))
+    found = document_variance(bits * 100 * LN2 + b, b, sizes=np.full(j, 100))
     assert found is not None
     assert found.variance == pytest.approx((ms_document - ms_both) / (n * j))
     assert 5 < found.df < j - 1
