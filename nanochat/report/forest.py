@@ -24,9 +24,7 @@ def forest(analysis: Analysis, scale: ScaleFinding) -> go.Figure:
         _row(figure, analysis, pair, name)
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=labels)
     figure.update_layout(showlegend=False)
-    return styled(
-        figure, x="difference in bits per byte (below 0: the first is better)", y="", height=130 + 46 * len(labels)
-    )
+    return styled(figure, x="difference in bits per byte", y="", height=130 + 46 * len(labels))
 
 
 def label(pair: Pair, scale: ScaleFinding) -> str:

@@ -56,7 +56,8 @@ def estimand(analysis: Analysis) -> Words:
     return (
         f"A difference is that of two arms' bits per byte on the test documents, each arm at the setting that its "
         f"tuning chose, for {over}. Arms are paired by seed: one seed reads {paired}. Intervals: paired t, "
-        f"95%{adjusted}; they and the words come from one procedure, and there are none below {FEWEST_SEEDS} seeds."
+        f"95%{adjusted}; they and the words come from one procedure, and there are none below {FEWEST_SEEDS} seeds. "
+        "How many seeds would decide: with a chance of 80%, were the difference the one seen."
         f"{rope}{looks}"
     )
 
@@ -108,7 +109,7 @@ def needed(pair: Pair) -> Words:
     """How many seeds would decide an undecided comparison."""
     if pair.difference.low is None:
         return f"{FEWEST_SEEDS} seeds are the least that can"
-    return f"{seeds_text(pair)} seeds in all would decide it, if it is as it looks"
+    return f"{seeds_text(pair)} seeds in all would decide it"
 
 
 def seeds_text(pair: Pair) -> Words:

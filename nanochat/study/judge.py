@@ -9,9 +9,13 @@ import numpy as np
 
 from nanochat.stats.documents import DocumentVariance
 from nanochat.stats.paired import Comparison, compare
+from nanochat.stats.sequential import Spending
 from nanochat.stats.standing import Standing, standings
 from nanochat.study.axes import Arm
 from nanochat.study.definition import Definition
+
+# How looks spend the error: where the first one has three seeds, O'Brien and Fleming's would decide nothing there.
+SPENDING: Spending = "pocock"
 
 Scores = Mapping[tuple[str, int], float]
 Documents = Callable[[str, str], DocumentVariance | None]
@@ -82,6 +86,7 @@ def _judge(
         rope=reading.rope,
         families=families,
         looks=reading.looks or None,
+        spending=SPENDING,
         documents=documents and (lambda a, b: documents(arms[a].name, arms[b].name)),
     )
     found = standings(table, comparisons=comparisons, baseline=baseline)
