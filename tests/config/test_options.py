@@ -72,7 +72,9 @@ def test_a_yaml_lists_exactly_the_fields_of_its_spec(group, name):
     spec = load(composed(group, name)[group], Spec)
     picked = [key for item in data.get("defaults", []) if isinstance(item, dict) for key in item]
     nested = {key.partition("@")[2].partition(".")[0] for key in picked}
-    assert (set(data) | nested) - {TARGET, "defaults"} == set(type(spec).model_fields)
+    bases = [item for item in data.get("defaults", []) if isinstance(item, str) and item != "_self_"]
+    listed = set(data).union(*(yaml.safe_load((CONF / group / f"{base}.yaml").read_text()) for base in bases))
+    assert (listed | nested) - {TARGET, "defaults"} == set(type(spec).model_fields)
     assert all(field.is_required() for field in type(spec).model_fields.values())
     assert data[TARGET].startswith(f"nanochat.{group}.")
     assert text.startswith("_target_: ")
