@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from nanochat.report.figures import COLOURS, DASHES, styled
 from nanochat.report.page import div, render
 from nanochat.weights.dead import FAINT
-from nanochat.weights.findings import SMALL, TOLERANCE, Effect, Findings, MatrixFound, percent
+from nanochat.weights.findings import ENERGIES, TOLERANCE, Effect, Findings, MatrixFound, percent
 from nanochat.weights.matrices import KINDS
 
 POINTS = 48
@@ -35,8 +35,8 @@ def write_page(found: Findings, path: Path) -> None:
         path,
         filters={"percent": lambda share: "–" if share is None else percent(share), "label": label},
         found=found,
-        tolerance=percent(TOLERANCE),
-        small=percent(SMALL),
+        tolerance=f"{TOLERANCE:.0%}",
+        energies=ENERGIES,
         faint=f"{FAINT:g}",
         effects={name: figure and div(figure) for name, figure in effects.items()},
         spectra=div(spectra(found)),
@@ -134,11 +134,11 @@ def spectra(found: Findings) -> go.Figure:
         )
         shown.add(matrix.kind)
     figure.update_yaxes(type="log", dtick=1, exponentformat="power")
-    return styled(figure, x="place among the singular values (0 first, 1 last)", y="σ / largest σ", height=420)
+    return styled(figure, x="place, first to last", y="σ / largest σ", height=420)
 
 
 def ranks(found: Findings) -> go.Figure:
-    """Effective rank, as a share of the full one, trained against initial: a dot a matrix, on the diagonal unchanged."""
+    """Effective rank, as a share of the full one, trained against initial: a dot a matrix."""
     figure = go.Figure()
     figure.add_scatter(
         x=[0, 100],
@@ -163,7 +163,7 @@ def ranks(found: Findings) -> go.Figure:
         )
     figure.update_xaxes(ticksuffix="%", range=_range(found, "initial"))
     figure.update_yaxes(ticksuffix="%", range=_range(found, "trained"))
-    return styled(figure, x="effective rank at the start, of the full one", y="trained", height=420)
+    return styled(figure, x="effective rank at the start", y="effective rank trained", height=420)
 
 
 def _range(found: Findings, when: str) -> list[float]:
@@ -203,7 +203,7 @@ def contributions(found: Findings) -> go.Figure:
     figure.add_hline(y=FAINT, line={"color": "#888", "width": 1, "dash": "dot"})
     figure.update_xaxes(ticksuffix="%")
     figure.update_yaxes(type="log", dtick=1, exponentformat="power")
-    return styled(figure, x="units, the largest contribution first", y="contribution / median", height=340)
+    return styled(figure, x="units, largest first", y="contribution / median", height=340)
 
 
 def label(matrix: MatrixFound) -> str:

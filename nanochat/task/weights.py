@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -60,8 +58,10 @@ class WeightsSpec(TaskSpec):
         trained.spec.attention.check_device(run.trainer.device)
         sample = Sample.open(trained, bytes=self.bytes, device=run.trainer.device, settings=settings)
         sizes = costs(sample, fractions=self.shares)
-        with contextlib.closing(track(sizes, total=sum(sizes), label="examining", size=float)) as steps:
-            found = examine(sample, run=key, fractions=self.shares, seed=self.seed, step=lambda: next(steps, None))
+        steps = track(sizes, total=sum(sizes), label="examining", size=float)
+        found = examine(sample, run=key, fractions=self.shares, seed=self.seed, step=lambda: next(steps, None))
+        for _ in steps:  # fewer halvings than there may be leave some over; the end takes the bar away
+            pass
         out = Path(self.out).expanduser().absolute() if self.out else settings.paths.root / "weights" / key
         write_json(out / "weights.json", found.plain())
         write_page(found, out / "weights.html")

@@ -55,7 +55,7 @@ class Heads(NamedTuple):
     """Where the heads of an attention meet: head h is the inputs h·width … (h+1)·width - 1 of `projection`."""
 
     projection: nn.Linear
-    count: int
+    number: int
     width: int
 
 
@@ -109,7 +109,7 @@ def _branches(block: Block, *, layer: int) -> Iterator[Part]:
 
 
 def _heads(heads: Heads | None, *, layer: int) -> Iterator[Part]:
-    for index in range(heads.count if heads else 0):
+    for index in range(heads.number if heads else 0):
         assert heads is not None
         channels = slice(index * heads.width, (index + 1) * heads.width)
         yield Part(kind="head", layer=layer, index=index, hook=_before(heads.projection, channels))

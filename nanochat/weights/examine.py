@@ -36,7 +36,7 @@ def costs(sample: Sample, *, fractions: Sequence[float]) -> list[float]:
     return [SVD_FLOPS * float(m * n * min(m, n)) for m, n in shapes] + [float(forward)] * count
 
 
-def examine(sample: Sample, *, run: str, fractions: Sequence[float], seed: int, step: Callable[[], None]) -> Findings:
+def examine(sample: Sample, *, run: str, fractions: Sequence[float], seed: int, step: Callable[[], object]) -> Findings:
     """Measure everything. The model is afterwards what it was.
 
     run: its key · fractions: shares of weights to remove, besides none · seed: of the removal at random · step: called
@@ -70,7 +70,7 @@ def examine(sample: Sample, *, run: str, fractions: Sequence[float], seed: int, 
     )
 
 
-def _spectra(trained: Transformer, start: Transformer, *, step: Callable[[], None]) -> Iterator[MatrixFound]:
+def _spectra(trained: Transformer, start: Transformer, *, step: Callable[[], object]) -> Iterator[MatrixFound]:
     for now, then in zip(matrices(trained), matrices(start), strict=True):
         step()
         yield MatrixFound(
@@ -83,7 +83,7 @@ def _spectra(trained: Transformer, start: Transformer, *, step: Callable[[], Non
         )
 
 
-def _effects(sample: Sample, whole: Scores, units: Sequence[Units], *, step: Callable[[], None]) -> Iterator[Effect]:
+def _effects(sample: Sample, whole: Scores, units: Sequence[Units], *, step: Callable[[], object]) -> Iterator[Effect]:
     """What the model loses with each part, one at a time."""
     routed = _routed(units)
     for part in ablation.parts(sample.model, sample.spec.attention):
@@ -112,7 +112,7 @@ def _routed(units: Sequence[Units]) -> dict[str, float]:
 
 
 def _curve(
-    sample: Sample, whole: Scores, rule: Rule, fractions: Sequence[float], *, seed: int, step: Callable[[], None]
+    sample: Sample, whole: Scores, rule: Rule, fractions: Sequence[float], *, seed: int, step: Callable[[], object]
 ) -> list[tuple[float, float]]:
     """Bits per byte against the share of weights removed; at none, that of the whole model."""
     weights = prunable(sample.model)

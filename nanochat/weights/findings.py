@@ -126,8 +126,8 @@ class Findings:
     def _branches(self) -> str:
         least, most = self._extremes(self.of_kind("attention branch", "ffn branch"))
         return (
-            f"The branch that the model misses most is that of {most.name} ({self.rise_text(most)}), "
-            f"least that of {least.name} ({self.rise_text(least)})."
+            f"The branch missed most is {most.name} ({self.rise_text(most)}), "
+            f"least {least.name} ({self.rise_text(least)})."
         )
 
     def _parts(self, *kinds: str) -> str:
@@ -152,8 +152,8 @@ class Findings:
         idle = sum(1 for units in self.units if units.tokens == 0)
         more = f" ({idle} expert{'s' if idle > 1 else ''} got no token at all)" if idle else ""
         return (
-            f"{zero + faint:,} of {hidden:,} hidden units are dead: {zero:,} are never active{more}, {faint:,} add less "
-            f"than {dead.FAINT:g} of the median unit."
+            f"{zero + faint:,} of {hidden:,} hidden units are dead: {zero:,} are never active{more}, "
+            f"{faint:,} add less than {dead.FAINT:g} of the median unit."
         )
 
     def _rank(self) -> str:

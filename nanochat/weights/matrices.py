@@ -15,10 +15,10 @@ KINDS = ("attention", "attention output", "ffn", "ffn output", "embedding", "hea
 """What a matrix is for. An output writes to the residual stream; a router's matrix and experts' are an FFN's."""
 
 NO_MAP: dict[Role, str] = {
-    "filter": "filters: a convolution's taps, each channel by itself, are no linear map between channels",
-    "vector": "vectors: gains, biases and scalars multiply or add channel by channel and have no spectrum",
+    "filter": "the spectrum of filters, a convolution's taps: they map no channel to another",
+    "vector": "the spectrum of gains, biases and scalars, which are no matrices",
 }
-"""Why parameters of these roles are no matrices."""
+"""Parameters of these roles are no matrices, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def matrices(model: nn.Module) -> Iterator[Matrix]:
 
 
 def left_out(model: nn.Module) -> list[str]:
-    """Which parameters are no matrices, and why."""
+    """Which parameters are no matrices."""
     counts: dict[Role, int] = {}
     found = roles(model)
     for name, parameter in model.named_parameters():
