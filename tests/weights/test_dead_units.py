@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import options
 import pytest
 import torch
 
@@ -100,8 +101,8 @@ def naive_hidden(ffn: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def test_every_shipped_ffn_is_measured(corpus):
-    for name in ("geglu", "hybrid", "mlp", "moe", "swiglu"):
-        found = sample(corpus, f"ffn={name}", "model.depth=4")
+    for name in options.names("ffn"):
+        found = sample(corpus, f"ffn={name}")
         assert not_measured(found.model, found.spec.ffn) == []
     found.model.blocks[1].ffn = torch.nn.Identity()
     assert not_measured(found.model, found.spec.ffn) == [

@@ -21,10 +21,10 @@ from tests.run.test_training import StopAt
 from tests.runs import run_small
 from tests.weights.samples import same, sample, state
 
-WEIGHTS = ("task=weights", "task.bytes=300", "task.shares=[0.5,0.9]")
+WEIGHTS = ("task=weights", "task.bytes=100", "task.shares=[0.5]")
 ARMS = {
     "gqa and swiglu": ("attention=gqa", "ffn=swiglu"),
-    "mla and moe": ("attention=mla", "ffn=moe", "ffn.shared=1", "ffn.experts=4"),
+    "mla and moe": ("attention=mla", "ffn=moe", "ffn.shared=1", "ffn.experts=4", "eval.evaluations=1"),
     "a hybrid and relu²": ("attention=hybrid", "model.depth=4", "ffn=mlp", "ffn.activation=relu2"),
 }
 
@@ -49,7 +49,7 @@ def test_a_trained_run_is_examined(program, tmp_path, arm):
 
     found = found_in(folder)
     assert " ".join(found["verdict"]) in " ".join(line.strip() for line in lines)
-    assert found["run"] == run.name and found["sample"]["split"] == "valid" and found["sample"]["bytes"] >= 300
+    assert found["run"] == run.name and found["sample"]["split"] == "valid" and found["sample"]["bytes"] >= 100
     blocks = 4 if arm.startswith("a hybrid") else 2
     names = set(found["effects"])
     assert {f"block {i} {part}" for i in range(blocks) for part in ("attention", "ffn", "head 0", "head 1")} <= names
@@ -58,7 +58,7 @@ def test_a_trained_run_is_examined(program, tmp_path, arm):
     for rule in ("magnitude", "random"):
         (none, whole), *further = found["pruning"]["curves"][rule]
         assert (none, whole) == (0, found["bpb"])
-        assert {0.5, 0.9} <= {share for share, _ in further}
+        assert {0.5} <= {share for share, _ in further}
     for matrix in found["matrices"].values():
         assert 1 <= matrix["trained"]["effective_rank"] <= min(matrix["shape"]) + 1e-9
         assert matrix["trained"]["singular_values"] != matrix["initial"]["singular_values"]
@@ -76,25 +76,23 @@ def read(page: Path, *, figures: int) -> None:
     """Open the page as visitors do."""
     if needs_chromium.args[0]:
         return
-    for size in (DESKTOP, PHONE):
-        with opened(page, size=size) as found:
+    with opened(page, size=DESKTOP) as found:
+        assert found.figures == figures
+        assert found.page.locator(".verdict p").count() == 6
+        assert "smallest first,0," in found.download(0)
+        for width, height in (DESKTOP, PHONE):
+            found.page.set_viewport_size({"width": width, "height": height})
+            found.page.wait_for_timeout(200)
             assert (found.errors, found.requested, found.overflow) == ([], [], 0)
-            assert found.figures == figures
-            assert found.page.locator(".verdict p").count() == 6
-            assert "smallest first,0," in found.download(0)
 
 
 def test_the_model_is_afterwards_what_it_was(corpus):
-    found: Sample = sample(corpus, "attention=mla", "ffn=moe", bytes=200)
+    found = sample(corpus, "attention=mla", "ffn=moe", "ffn.experts=4", bytes=100)
     before, steps = state(found), []
-    results = [
-        examine(found, run="a", fractions=[0.5, 0.25], seed=1, step=lambda: steps.append(None)).plain()
-        for _ in range(2)
-    ]
-    assert results[0] == results[1]
+    examine(found, run="a", fractions=[0.5, 0.25], seed=1, step=lambda: steps.append(None))
     assert same(state(found), before)
     assert not any(parameter.grad is not None for parameter in found.model.parameters())
-    assert len(steps) / 2 <= len(costs(found, fractions=[0.5, 0.25])) <= len(steps) / 2 + 8
+    assert len(steps) <= len(costs(found, fractions=[0.5, 0.25])) <= len(steps) + 8
 
 
 def test_what_breaks_the_model_is_said_to(corpus, tmp_path):
