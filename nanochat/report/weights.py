@@ -20,8 +20,6 @@ POINTS = 48
 LOWEST = 1e-6
 """Share of the largest value below which a logarithmic axis shows nothing: rounding lies there."""
 
-SYMBOLS = {"attention branch": "attention", "ffn branch": "ffn"}
-
 
 def write_page(found: Findings, path: Path) -> None:
     """Render the examination to `path`, atomically, on one self-contained page."""
@@ -86,7 +84,7 @@ def effects_figure(found: Findings, *kinds: str) -> go.Figure | None:
                 "width": 2,
             },
             width=0.8 / most,
-            name=SYMBOLS.get(kind, kind),
+            name=kind.removesuffix(" branch"),
             text=[_told(effect) for effect in own],
             textposition="none",
             marker={"color": COLOURS[kinds.index(kind)], "line": {"width": 0}},

@@ -24,8 +24,6 @@ from nanochat.ffn.router import Routing
 from nanochat.model.block import Block
 from nanochat.model.transformer import Transformer
 
-KINDS = ("attention branch", "ffn branch", "head", "expert", "shared expert")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -99,18 +97,15 @@ def heads_of(spec: AttentionSpec, block: Block, *, layer: int) -> Heads | None:
 
 
 def _branches(block: Block, *, layer: int) -> Iterator[Part]:
-    """The block's two branches. Both modules return their output first, and more beside it."""
-
-    def silence(module: nn.Module, given: Any, returned: Any) -> Any:
-        return (torch.zeros_like(returned[0]), *returned[1:])
-
+    """The block's two branches."""
     for kind, module in (("attention branch", block.attention), ("ffn branch", block.ffn)):
-        yield Part(kind=kind, layer=layer, index=None, hook=_after(module, silence))
+        yield Part(kind=kind, layer=layer, index=None, hook=_after(module, _silence))
 
 
 def _heads(heads: Heads | None, *, layer: int) -> Iterator[Part]:
-    for index in range(heads.number if heads else 0):
-        assert heads is not None
+    if heads is None:
+        return
+    for index in range(heads.number):
         channels = slice(index * heads.width, (index + 1) * heads.width)
         yield Part(kind="head", layer=layer, index=index, hook=_before(heads.projection, channels))
 
@@ -128,6 +123,11 @@ def _after(module: nn.Module, change: Callable[..., Any]) -> Callable[[], Remova
     return lambda: module.register_forward_hook(change)
 
 
+def _silence(module: nn.Module, given: Any, returned: Any) -> Any:
+    """Attentions and FFNs return their output first, and more beside it, which stays."""
+    return (torch.zeros_like(returned[0]), *returned[1:])
+
+
 def _experts(ffn: nn.Module, *, layer: int) -> Iterator[Part]:
     """An expert is out where its weights are zero: tokens stay routed as they were, the other weights too."""
     if not isinstance(ffn, MoE):
@@ -135,11 +135,7 @@ def _experts(ffn: nn.Module, *, layer: int) -> Iterator[Part]:
     for index in range(ffn.experts.count):
         yield Part(kind="expert", layer=layer, index=index, hook=_after(ffn.router, _unweighed(index)))
     if ffn.shared is not None:
-
-        def silence(module: nn.Module, given: Any, returned: Any) -> Any:
-            return (torch.zeros_like(returned[0]), *returned[1:])
-
-        yield Part(kind="shared expert", layer=layer, index=None, hook=_after(ffn.shared, silence))
+        yield Part(kind="shared expert", layer=layer, index=None, hook=_after(ffn.shared, _silence))
 
 
 def _unweighed(expert: int) -> Callable[..., Routing]:
