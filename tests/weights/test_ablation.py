@@ -14,6 +14,7 @@ from nanochat.weights.ablation import heads_of, not_measured, parts
 from nanochat.weights.sample import Sample, difference
 from tests.weights.samples import logits, same, sample, state
 
+SHORT = {"hybrid": ("attention.pattern=[a,b]",)}
 EXPERTS = ("ffn=moe", "ffn.experts=4", "ffn.shared=1", "ffn.router=sigmoid")
 
 
@@ -27,7 +28,7 @@ def projection(found: Sample, layer: int) -> nn.Linear:
 @pytest.mark.parametrize("attention", options.names("attention"))
 def test_heads_of_every_attention(corpus, attention):
     """A head is out exactly where its columns of the output projection are zero; all heads out is the branch out."""
-    found = sample(corpus, f"attention={attention}", f"model.depth={4 if attention == 'hybrid' else 1}")
+    found = sample(corpus, f"attention={attention}", *SHORT.get(attention, ("model.depth=1",)))
     before, whole = state(found), logits(found)
     heads = [part for part in parts(found.model, found.spec.attention) if part.kind == "head"]
     assert not_measured(found.model, found.spec.attention) == []

@@ -24,8 +24,8 @@ from tests.weights.samples import same, sample, state
 WEIGHTS = ("task=weights", "task.bytes=100", "task.shares=[0.5]")
 ARMS = {
     "gqa and swiglu": ("attention=gqa", "ffn=swiglu"),
-    "mla and moe": ("attention=mla", "ffn=moe", "ffn.shared=1", "ffn.experts=4", "eval.evaluations=1"),
-    "a hybrid and relu²": ("attention=hybrid", "model.depth=4", "ffn=mlp", "ffn.activation=relu2"),
+    "mla and moe": ("attention=mla", "ffn=moe", "ffn.shared=1", "ffn.experts=2", "eval.evaluations=1"),
+    "a hybrid and relu²": ("attention=hybrid", "attention.pattern=[a,b]", "ffn=mlp", "ffn.activation=relu2"),
 }
 
 
@@ -50,10 +50,9 @@ def test_a_trained_run_is_examined(program, tmp_path, arm):
     found = found_in(folder)
     assert " ".join(found["verdict"]) in " ".join(line.strip() for line in lines)
     assert found["run"] == run.name and found["sample"]["split"] == "valid" and found["sample"]["bytes"] >= 100
-    blocks = 4 if arm.startswith("a hybrid") else 2
     names = set(found["effects"])
-    assert {f"block {i} {part}" for i in range(blocks) for part in ("attention", "ffn", "head 0", "head 1")} <= names
-    assert ("block 1 expert 3" in names) == ("block 0 shared expert" in names) == (arm == "mla and moe")
+    assert {f"block {i} {part}" for i in (0, 1) for part in ("attention", "ffn", "head 0", "head 1")} <= names
+    assert ("block 1 expert 1" in names) == ("block 0 shared expert" in names) == (arm == "mla and moe")
     assert all(math.isfinite(effect["rise_bpb"]) for effect in found["effects"].values())
     for rule in ("magnitude", "random"):
         (none, whole), *further = found["pruning"]["curves"][rule]
@@ -97,7 +96,7 @@ def test_the_model_is_afterwards_what_it_was(corpus):
 
 def test_what_breaks_the_model_is_said_to(corpus, tmp_path):
     """Numbers that are not finite are null in the JSON, left out of figures, and words on the page."""
-    found = examine(sample(corpus, bytes=100), run="a", fractions=[0.5], seed=1, step=lambda: None)
+    found = examine(sample(corpus, "model.depth=1", bytes=100), run="a", fractions=[0.5], seed=1, step=lambda: None)
     broken = replace(
         found,
         effects=(replace(found.effects[0], rise=math.nan, error=math.nan), *found.effects[1:]),
@@ -137,8 +136,6 @@ def test_what_it_refuses(program, tmp_path):
     for word in ("task.shares=[0.5,0.5]", "task.shares=[0]"):
         refused = program("task=weights", word)
         assert refused.code == 2 and "must be one or more different shares above 0" in refused.err
-    assert program("task=weights", "task.shares=[1.5]").code == 2
-    assert program("task=weights", "task.bytes=0").code == 2
 
     stopped, folder = run_small(tmp_path, control=StopAt(512))
     assert stopped["status"] == "stopped"
