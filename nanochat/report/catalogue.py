@@ -73,7 +73,7 @@ def component(group: str, option: str) -> Component:
         option=option,
         spec=spec,
         what=_what(module),
-        fields=tuple(fields_of(text)),
+        fields=tuple(_with_those_below(group, text)),
         cost=_cost(spec),
     )
 
@@ -97,6 +97,17 @@ def fields_of(text: str) -> Iterator[Field]:
         for key, value in part.items() if isinstance(part, dict) else ():
             group, _, name = key.lstrip("/").partition("@")
             yield Field(name=name, default=str(value), what=f"a component of its own, any `{group}`")
+
+
+def _with_those_below(group: str, text: str) -> list[Field]:
+    """A file's own fields, then those of the option of its group that it builds on."""
+    own = list(fields_of(text))
+    below = [part for part in (yaml.safe_load(text) or {}).get("defaults", []) if isinstance(part, str)]
+    for option in below:
+        if option != "_self_":
+            found = _with_those_below(group, (CONF / group / f"{option}.yaml").read_text())
+            own += [field for field in found if field.name not in {known.name for known in own}]
+    return own
 
 
 def page() -> str:

@@ -46,15 +46,16 @@ class Page(HTMLParser):
 def test_a_study_ends_in_a_table_a_verdict_and_a_page(program, tmp_path):
     said = program(*STUDY)
     assert said.code == 0, said.err
-    assert "Undecided: 2 seeds" in said.out
-    assert said.out.count("undecided") == 2
+    assert "undecided, 2 seeds cannot tell arms apart" in said.out.lower()
+    assert said.out.count("undecided") >= 2
     assert "a sample of the best model" in said.out
     assert max(map(len, said.out.split("a sample of the best model")[0].splitlines())) <= 80
     folder = tmp_path / "multirun" / "studies" / "pair"
-    assert str(folder / "results.html") in said.out
+    notebook = tmp_path / "experiments" / "pair"
+    assert str(notebook / "report.html") in said.out
     for name in ("results.csv", "study.json"):
-        assert (tmp_path / "experiments" / "pair" / name).read_bytes() == (folder / name).read_bytes()
-    check_page((folder / "results.html").read_text(), csv=(folder / "results.csv").read_text())
+        assert (notebook / name).read_bytes() == (folder / name).read_bytes()
+    check_page((notebook / "report.html").read_text(), csv=(folder / "results.csv").read_text())
 
     before = (folder / "results.csv").read_bytes()
     again = program(*STUDY)
@@ -75,7 +76,7 @@ def check_page(text: str, *, csv: str) -> None:
     # Plotly's own code is a string of the page, and not what the page says.
     page.feed(re.sub(r"<script.*?</script>", "", text, flags=re.S))
     assert page.fetched == []
-    assert page.figures == 2
+    assert page.figures > 5
     rows = [line.split(",") for line in csv.splitlines()]
     tests = [float(row[rows[0].index("test_bpb")]) for row in rows[1:]]
     shown = [cell for cell in page.cells if re.fullmatch(r"\d\.\d{4}", cell)]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from nanochat.core.errors import SpecError
 from nanochat.core.spec import dump
-from nanochat.report.frame import read_frame
+from nanochat.report.frame import Frame
 from nanochat.report.terminal import front_table
 from nanochat.study.budget import Budget
 from nanochat.study.table import read_csv, trade_offs
@@ -84,7 +84,7 @@ def test_trade_offs_are_what_no_run_beats_and_are_shown(tmp_path: Path, name: st
     assert {r["lr.peak"] for r in outcome.rows if r["phase"] == "seed"} == {first[0]["lr.peak"]}
 
     console = Console(file=io.StringIO(), width=80)
-    console.print(front_table(read_frame(outcome.study.folder, settings=outcome.study.settings)))
+    console.print(front_table(Frame(outcome.study.definition, outcome.rows)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "best trade-offs of bpb and state_bytes" in text
     assert all(label in text for label in unbeaten)

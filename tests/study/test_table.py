@@ -74,13 +74,12 @@ def test_unfinished_trials_are_no_rows() -> None:
     assert rows([running]) == []
 
 
-def test_each_arm_has_its_best_its_scores_and_its_verdict(study: Definition, found: list[Row]) -> None:
+def test_each_arm_has_its_best_and_its_scores(study: Definition, found: list[Row]) -> None:
     mla, gqa = arm_results(study, found)
     assert mla.best == {"lr.peak": 0.01, "depth": 4}, "of equal trials the earlier"
     assert mla.scores == (1.0, 1.01, 1.02)
     assert mla.mean == pytest.approx(1.01)
     assert mla.sd == pytest.approx(0.01)
-    assert (mla.verdict.word, gqa.verdict.word) == ("best", "worse")
     assert (mla.edges, gqa.edges) == (("depth",), ("lr.peak",))
 
 
@@ -93,7 +92,7 @@ def test_failed_seeds_have_no_score(study: Definition, found: list[Row]) -> None
     lacking = [row for row in found if (row["arm"], row["phase"], row["seed"]) != ("gqa", "seed", 1)]
     assert arm_results(study, lacking)[1].scores == (2.0, None, 1.98)
     empty = arm_results(study, [])
-    assert [(r.best, r.mean, r.sd, r.verdict.word) for r in empty] == [({}, None, None, "no result")] * 2
+    assert [(r.best, r.mean, r.sd) for r in empty] == [({}, None, None)] * 2
 
 
 @pytest.mark.parametrize(
