@@ -90,10 +90,17 @@ def _joblib(figures: Figures) -> Iterator[Row]:
     )
 
 
+def _report(figures: Figures) -> Iterator[Row]:
+    parts = f"gathering {figures['gathering_s']} s, writing {figures['writing_s']} s"
+    yield f"a report over {figures['trials']:,} trials", "≤ 20 s", f"{figures['report_s']} s", parts
+    yield "its page", "≤ 15 MB", f"{figures['page_mb']} MB", f"{figures['committed_mb']} MB of files to commit"
+
+
 ROWS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "study_overhead": _overhead,
     "slots": _slots,
     "latency": _latency,
     "memory": _memory,
     "joblib_sweep": _joblib,
+    "report": _report,
 }
