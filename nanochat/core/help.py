@@ -50,6 +50,10 @@ examples
   python run.py task=cost attention=mla,gqa      models' costs, side by side
   python run.py task=check attention=mla         sanity checks, in seconds
   python run.py task=export                      the model, for transformers
+  python run.py study=ablation attention=mla,gqa -m   matched, tuned, confirmed
+  python run.py task=report study.name=demo      its page, from its files
+  python run.py task=curves                      how a run trains, live
+  python run.py task=weights                     which trained weights matter
   python run.py task=study                       studies, and how they stand
   python run.py task=worker study.name=demo      join one, or go on with it
   python run.py task=law task.data=runs.csv      a scaling law, with intervals
