@@ -20,7 +20,7 @@ def across(analysis: Analysis) -> go.Figure:
                 gap = gap if (pair.a, pair.b) == wanted else gap.mirrored if (pair.b, pair.a) == wanted else None
                 if gap is not None:
                     points.append((scale.params, gap))
-        bars = [(gap.high - gap.mean) if gap.high is not None else 0.0 for _, gap in points]
+        bars = [None if gap.high is None else gap.high - gap.mean for _, gap in points]
         figure.add_scatter(
             x=[size for size, _ in points],
             y=[gap.mean for _, gap in points],

@@ -11,6 +11,7 @@ import numpy as np
 
 from nanochat.report.frame import Frame
 from nanochat.report.notebook import Columns
+from nanochat.stats import FEWEST_SEEDS
 from nanochat.stats.bootstrap import bootstrap_interval
 from nanochat.stats.calibration import expected_calibration_error
 from nanochat.stats.documents import DocumentVariance, document_variance
@@ -54,9 +55,10 @@ class Documents:
         return document_variance(pair[0], pair[1], sizes=pair[2]) if pair else None
 
     def bootstrap(self, a: str, b: str) -> tuple[float, float] | None:
-        """The hierarchical bootstrap's interval of the difference; None below two shared seeds."""
+        """The hierarchical bootstrap's interval of the difference; None below three shared seeds."""
         pair = self._nats(a, b)
-        return bootstrap_interval(pair[0], pair[1], sizes=pair[2]) if pair and len(pair[0]) > 1 else None
+        enough = pair is not None and len(pair[0]) >= FEWEST_SEEDS
+        return bootstrap_interval(pair[0], pair[1], sizes=pair[2]) if pair and enough else None
 
     def by(self, kind: str) -> list[Line]:
         """Bits per byte of each arm by length of the document, by position in it, or by frequency of the token."""
@@ -104,8 +106,9 @@ class Documents:
         values = np.full((len(runs), len(low)), np.nan)
         for row, (edges, bpb) in zip(values, runs, strict=True):
             row[np.searchsorted(low, edges)] = bpb
-        mean = np.nanmean(values, axis=0)
-        sd = np.nanstd(values, axis=0, ddof=1) if len(runs) > 1 else np.full(len(low), np.nan)
+        mean, sd = np.nanmean(values, axis=0), np.full(len(low), np.nan)
+        several = np.isfinite(values).sum(axis=0) > 1
+        sd[several] = np.nanstd(values[:, several], axis=0, ddof=1)
         return Line(arm=arm, low=low, mean=mean, sd=sd)
 
     def _bins(self, key: str, kind: str) -> tuple[np.ndarray, np.ndarray]:

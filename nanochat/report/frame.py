@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nanochat.core.errors import MachineError
 from nanochat.report.evidence import earlier
-from nanochat.report.notebook import CURVES, EVIDENCE, SCORES, Columns, read_by_key
+from nanochat.report.notebook import AGAIN, CURVES, EVIDENCE, SCORES, Columns, read_by_key
 from nanochat.study import table
 from nanochat.study.definition import Definition, read_definition
 
@@ -96,15 +97,29 @@ def read_frame(folder: Path) -> Frame:
         EVIDENCE: "there are no samples, and it is not said where the numbers come from",
     }
     missing = [f"{name} is missing: {lacks}" for name, lacks in wanted.items() if not (folder / name).exists()]
-    results = folder / table.FILE
+    evidence = earlier(folder / EVIDENCE)
+    if not evidence and (folder / EVIDENCE).exists():
+        missing.append(f"{EVIDENCE} was written by another version: {wanted[EVIDENCE]}")
     return Frame(
         definition=definition,
-        rows=table.read_csv(results, definition) if results.exists() else [],
+        rows=_rows(folder / table.FILE, definition),
         curves=read_by_key(folder / CURVES),
         scores=read_by_key(folder / SCORES),
-        evidence=earlier(folder / EVIDENCE),
+        evidence=evidence,
         missing=missing,
     )
+
+
+def _rows(path: Path, definition: Definition) -> list[table.Row]:
+    """The rows of the file in the table's own order, whatever theirs; [] where there is none."""
+    if not path.exists():
+        return []
+    places = {arm.name: place for place, arm in enumerate(definition.arms)}
+    try:
+        found = table.read_csv(path, definition)
+        return sorted(found, key=lambda row: (places[row["arm"]], row["phase"] != "tune", row["number"]))
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise MachineError(f"{path}: cannot be read ({error}); {AGAIN}") from error
 
 
 def number_text(value: float | None, digits: int = 4) -> str:

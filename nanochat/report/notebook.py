@@ -8,7 +8,6 @@ comes from, samples, costs). What follows from these is written beside them: `ve
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,9 @@ from nanochat.core.errors import MachineError
 
 CURVES, SCORES, EVIDENCE = "curves.parquet", "scores.parquet", "evidence.json"
 VERDICTS, README, PICTURE, PAGE = "verdicts.json", "README.md", "verdict.svg", "report.html"
+
+# What to do about a file that cannot be read.
+AGAIN = "take it from the notebook's history, or make it again where the study was run"
 
 Columns = Mapping[str, np.ndarray]
 
@@ -47,21 +49,26 @@ def write_table(path: Path, table: pa.Table) -> None:
 def read_by_key(path: Path) -> dict[str, Columns]:
     """The columns of each run in a table with a column `key`, {} where there is no file; empty cells are NaN.
 
+    Rows of one run keep their order; in what order runs come, or whether they are mixed, is all the same.
+
     Raises `MachineError` for a file that cannot be read.
     """
     if not path.exists():
         return {}
     try:
-        table = pq.read_table(path).to_pydict() if path.stat().st_size else {}
-    except (OSError, pa.ArrowException) as error:
-        raise MachineError(f"{path}: cannot be read ({error}); make it again where the study was run") from error
-    keys = np.array(table.pop("key", []), dtype=object)
-    found: dict[str, Columns] = {}
+        table = pq.read_table(path).to_pydict()
+        keys = np.array(table.pop("key"), dtype=str)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise MachineError(f"{path}: cannot be read ({error}); {AGAIN}") from error
     columns = {name: _array(values) for name, values in table.items()}
-    borders = np.flatnonzero(keys[1:] != keys[:-1]) + 1
-    for start, end in itertools.pairwise([0, *borders, len(keys)] if len(keys) else []):
-        found[str(keys[start])] = {name: values[start:end] for name, values in columns.items()}
-    return found
+    names, of_row = np.unique(keys, return_inverse=True)
+    order = np.argsort(of_row, kind="stable")
+    borders = np.cumsum(np.bincount(of_row, minlength=len(names)))[:-1]
+    parts = np.split(order, borders) if len(names) else []
+    return {
+        str(name): {column: values[rows] for column, values in columns.items()}
+        for name, rows in zip(names, parts, strict=True)
+    }
 
 
 def _array(values: Sequence[Any]) -> np.ndarray:

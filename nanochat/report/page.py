@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from nanochat.core.artifact import write_text
+from nanochat.core.spec import hash_of
 
 
 def render(
@@ -41,7 +42,9 @@ def div(figure: go.Figure) -> Markup:
     """A figure as an element of the page."""
     # No bar of buttons: on a phone it covers the legend. Dragging zooms, a double click goes back.
     config = {"responsive": True, "displayModeBar": False}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+    # Named by what it shows: Plotly's own names are drawn anew each time, and no page would be made again as it was.
+    name = f"figure-{hash_of(figure.to_json())}"
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config, div_id=name))
 
 
 def _text(name: str) -> Markup:
