@@ -24,8 +24,19 @@ document.querySelectorAll(".plotly-graph-div").forEach((figure, i) => {
   });
   figure.parentElement.after(link);  // its parent has the figure's height
 });
+// A figure was drawn before what stands beside it was there, and may be too wide for its column.
+document.querySelectorAll(".plotly-graph-div").forEach((figure) => {
+  if (figure._fullLayout.width !== figure.parentElement.clientWidth) Plotly.Plots.resize(figure);
+});
+// Figures are as wide as paper lets them be: by relayout, as Plotly's own resize comes only after the page is printed.
+const fit = (paper) => {
+  document.body.classList.toggle("paper", paper);
+  document.querySelectorAll(".plotly-graph-div").forEach((figure) =>
+    Plotly.relayout(figure, paper ? { width: figure.parentElement.clientWidth } : { width: null, autosize: true }));
+};
 // Paper has no room to scroll and nobody to click: everything is open there.
 window.addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((part) => { part.open = true; });
-  document.querySelectorAll(".plotly-graph-div").forEach((figure) => Plotly.Plots.resize(figure));
+  fit(true);
 });
+window.addEventListener("afterprint", () => fit(false));
