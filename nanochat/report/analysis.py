@@ -12,10 +12,11 @@ import numpy as np
 
 from nanochat.report.documents import Documents, same_documents
 from nanochat.report.frame import Frame
+from nanochat.stats import FEWEST_SEEDS
 from nanochat.stats.effect import standardised, superiority
 from nanochat.stats.paired import Difference, Word
 from nanochat.stats.power import power, seeds_needed
-from nanochat.stats.standing import Standing
+from nanochat.stats.standing import Standing, leader
 from nanochat.stats.trend import Trend, trend
 from nanochat.stats.tuning import TuningNoise, best_of
 from nanochat.study.judge import Judged, judge
@@ -60,27 +61,27 @@ class ArmFinding:
 @dataclass(frozen=True, kw_only=True)
 class Noise:
     """What seeds alone do. sd: of an arm's score over seeds · paired_sd: of a difference between two arms on one seed ·
-    smallest: the difference that the study finds four times out of five; all pooled over arms."""
+    smallest: the difference that a comparison of `seeds`, the most that one has, at level `alpha` finds four times out
+    of five, None below three; all pooled over arms."""
 
     sd: float
     paired_sd: float | None
+    seeds: int
+    alpha: float
     smallest: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleFinding:
-    """The comparison at one scale; `params`: mean parameters of its arms, None where no run is complete."""
+    """The comparison at one scale. params: mean parameters of its arms, None where no run is complete · leader: the arm
+    that the others are compared with, None where it has no result."""
 
     scale: str
     params: float | None
     arms: Sequence[ArmFinding]
     pairs: Sequence[Pair]
     noise: Noise | None
-
-    @property
-    def leader(self) -> ArmFinding | None:
-        """The arm that the others are compared with."""
-        return next((a for a in self.arms if a.standing.word != "no result" and a.standing.difference is None), None)
+    leader: ArmFinding | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +107,10 @@ class Analysis:
             found.append("the confirming runs read different texts, so their scores measure different things")
         elif not same_documents(self.frame.scores):
             found.append("the confirming runs were scored on different test documents")
-        if self.frame.definition.reading.generalise == "documents" and not self.frame.scores:
-            found.append("study.generalise=documents needs the scores of documents, and there are none")
+        lacking = [row for row in self.frame.complete("seed") if row["key"] not in self.frame.scores]
+        if self.frame.definition.reading.generalise == "documents" and lacking:
+            rule = "study.generalise=documents needs the scores of documents"
+            found.append(f"{rule}, and {len(lacking)} of {len(self.frame.test_scores)} confirming runs have none")
         return found
 
     @cached_property
@@ -175,7 +178,15 @@ class Analysis:
             arms=arms,
             pairs=self._pairs(part),
             noise=self._noise(part),
+            leader=self._leader(part, arms),
         )
+
+    def _leader(self, part: Judged, arms: Sequence[ArmFinding]) -> ArmFinding | None:
+        baseline = self.frame.definition.reading.baseline
+        first = leader(part.scores)
+        if baseline is not None:
+            first = [arm.alone for arm in part.arms].index(baseline)
+        return arms[first] if first is not None and np.isfinite(part.scores[first]).any() else None
 
     def _pairs(self, part: Judged) -> list[Pair]:
         rope = self.frame.definition.reading.rope
@@ -211,9 +222,10 @@ class Analysis:
             return None
         gaps = [part.scores[c.a] - part.scores[c.b] for c in part.comparisons]
         paired = _pooled([gap[np.isfinite(gap)] for gap in gaps if np.isfinite(gap).sum() > 1])
-        seeds = min((int(np.isfinite(gap).sum()) for gap in gaps), default=0)
-        smallest = _smallest(paired, seeds, (1 - CONFIDENCE) / self.comparisons) if paired and seeds > 2 else None
-        return Noise(sd=sd, paired_sd=paired, smallest=smallest)
+        most = max((c.difference for c in part.comparisons), key=lambda gap: gap.seeds, default=None)
+        seeds, alpha = (most.seeds, 1 - most.confidence) if most else (0, 1 - CONFIDENCE)
+        smallest = _smallest(paired, seeds, alpha) if paired and seeds >= FEWEST_SEEDS else None
+        return Noise(sd=sd, paired_sd=paired, seeds=seeds, alpha=alpha, smallest=smallest)
 
 
 def _pooled(groups: Sequence[np.ndarray]) -> float | None:

@@ -22,11 +22,16 @@ from nanochat.study.definition import FILE, Definition, plain
 def collect(
     definition: Definition, rows: Sequence[table.Row], *, settings: Settings, notebook: Path, total: int | None
 ) -> None:
-    """Write the files of the study that a report is made from. `total`: runs when it is done, None if unknown."""
+    """Write the files of the study that a report is made from. `total`: runs when it is done, None if unknown.
+
+    Where runs are gone and none finished since, the files stay as they are: they hold more than is left here.
+    """
     runs = settings.paths.runs
     known = earlier(notebook / EVIDENCE)
     found = evidence(definition, rows, settings=settings, total=total, known=known)
     write_json(notebook / FILE, plain(definition))
+    if set(found["missing"]) - set(known.get("missing", found["missing"])) and known["finished"] == len(rows):
+        return
     write_text(notebook / table.FILE, table.csv_text(rows, definition))
     write_curves(notebook / CURVES, {row["key"]: _curve(row, runs) for row in rows if row["key"]})
     write_table(notebook / SCORES, _scores(rows, runs))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from nanochat.report.analysis import CONFIDENCE, Analysis, Noise
+from nanochat.report.analysis import Analysis, Noise
 from nanochat.report.documents import KINDS
 from nanochat.report.figures import COLOURS, DASHES, styled
 from nanochat.report.look import ink, mark
@@ -52,13 +52,13 @@ def reliability(analysis: Analysis, arms: Sequence[str]) -> go.Figure:
     return styled(figure, x="probability of the likeliest token", y="share right", height=340)
 
 
-def power_figure(noise: Noise, *, seeds: int, comparisons: int) -> go.Figure:
-    """The chance that a true difference is found, by its size, for this number of seeds and more."""
+def power_figure(noise: Noise) -> go.Figure:
+    """The chance that a true difference is found, by its size, for as many seeds as there are, and more."""
     assert noise.paired_sd is not None and noise.smallest is not None
     figure = go.Figure()
     sizes = np.linspace(0, 1.6 * noise.smallest, 50)
-    for i, count in enumerate((seeds, 2 * seeds, 4 * seeds)):
-        chances = [power(d, noise.paired_sd, seeds=count, alpha=(1 - CONFIDENCE) / comparisons) for d in sizes]
+    for i, count in enumerate((noise.seeds, 2 * noise.seeds, 4 * noise.seeds)):
+        chances = [power(d, noise.paired_sd, seeds=count, alpha=noise.alpha) for d in sizes]
         figure.add_scatter(
             x=sizes.tolist(),
             y=chances,

@@ -83,12 +83,12 @@ def samples(
     there: Mapping[str, RunFolder],
     known: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What each arm's models write, by key: texts of its first run, and how they vary in all that were asked."""
-    wanted = []
+    """What each arm's models write, by key: texts of its first runs. A run whose model is gone writes nothing new."""
+    before, wanted = known.get("samples", {}), []
+    readable = {key for key, folder in there.items() if folder.model_file.exists()} | set(before)
     for arm in definition.arms:
-        own = [row["key"] for row in rows if row["arm"] == arm.name and row["key"] in there]
+        own = [row["key"] for row in rows if row["arm"] == arm.name and row["key"] in readable]
         wanted += [(arm.name, key) for key in own[:WRITING_RUNS]]
-    before = known.get("samples", {})
     found: dict[str, Any] = {}
     for arm, key in track(wanted, total=len(wanted), label="reading what the models write"):
         found[key] = before.get(key) or {"arm": arm, **written(load_trained(there[key], settings=settings))}

@@ -47,7 +47,7 @@ def learning_curves(frame: Frame, arms: Sequence[str], *, budget: str) -> go.Fig
             marker=mark(frame, arm, size=5),
             hovertemplate=f"{arm}<br>%{{x:.4g}} {BUDGETS[budget]}<br>%{{y:.4f}} bpb<extra></extra>",
         )
-    figure.update_xaxes(tickformat="~s" if budget != "flops" else ".1e")
+    figure.update_xaxes(tickformat={"tokens": "~s", "flops": ".1e"}.get(budget, "~g"))
     return styled(figure, x=BUDGETS[budget], y="bits per byte (valid)")
 
 

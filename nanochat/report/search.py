@@ -16,30 +16,36 @@ FEWEST_TRIALS, MOST_JOINED = 8, 30
 
 
 def searched(frame: Frame) -> list[str]:
-    """The axes that were searched over numbers, in order."""
-    return [key for key in frame.axes if any(_numbers(frame, arm, key) for arm in frame.arms)]
+    """The axes that some trial has a value of, in order."""
+    return [
+        key for key in frame.axes if any(row.get(key) is not None for arm in frame.arms for row in frame.tuning(arm))
+    ]
 
 
 def search_slice(frame: Frame, axis: str) -> go.Figure:
     """The objective of the complete tuning trials against one searched value."""
     figure, column = go.Figure(), tuning_column(frame.definition.objectives[0])
+    domains = [a.domain for arm in frame.definition.arms for a in arm.axes if a.key == axis]
+    ordered = all(isinstance(domain, Interval) for domain in domains)
+    value = "%{x:.4g}" if ordered else "%{x}"
     for arm in frame.arms:
         found = sorted((r for r in frame.tuning(arm) if r["status"] == "complete" and r.get(axis) is not None),
-                       key=lambda row: row[axis])  # fmt: skip
+                       key=lambda row: row[axis] if ordered else str(row[axis]))  # fmt: skip
         if found:
             figure.add_scatter(
-                x=[row[axis] for row in found],
+                x=[row[axis] if ordered else str(row[axis]) for row in found],
                 y=[row[column] for row in found],
-                mode="lines+markers" if len(found) <= MOST_JOINED else "markers",
+                mode="lines+markers" if ordered and len(found) <= MOST_JOINED else "markers",
                 name=arm,
                 text=[f"trial {row['number']}" for row in found],
                 line=line(frame, arm, width=1),
                 marker=mark(frame, arm),
-                hovertemplate=f"{arm}, %{{text}}<br>{axis} %{{x:.4g}}<br>%{{y:.4f}}<extra></extra>",
+                hovertemplate=f"{arm}, %{{text}}<br>{axis} {value}<br>%{{y:.4f}}<extra></extra>",
             )
-    domains = [a.domain for arm in frame.definition.arms for a in arm.axes if a.key == axis]
     if all(isinstance(domain, Interval) and domain.log for domain in domains):
-        figure.update_xaxes(type="log", dtick="D2", tickformat=".2~g")
+        figure.update_xaxes(type="log", dtick="D2", tickformat=".2~e")
+    if not ordered:
+        figure.update_xaxes(type="category")
     return styled(figure, x=axis, y=_objective(frame))
 
 
@@ -68,10 +74,6 @@ def _importance(frame: Frame, name: str) -> dict[str, float]:
         params = {key: row[key] for key in space}
         study.add_trial(optuna.create_trial(params=params, distributions=space, value=row[column]))
     return optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-
-
-def _numbers(frame: Frame, arm: str, key: str) -> bool:
-    return any(isinstance(row.get(key), (int, float)) for row in frame.tuning(arm))
 
 
 def _objective(frame: Frame) -> str:

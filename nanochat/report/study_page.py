@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from nanochat.report import search, tradeoffs, words
 from nanochat.report.across import across
 from nanochat.report.analysis import Analysis, ScaleFinding
@@ -44,7 +42,7 @@ def write_page(analysis: Analysis, path: Path) -> None:
         estimand=words.estimand(analysis),
         scales=[_scale(analysis, scale) for scale in analysis.scales],
         across=div(across(analysis)) if analysis.trends else None,
-        views=views(frame),
+        views=[] if analysis.obstacles else views(frame),
         budgets=BUDGETS,
         models=models(analysis),
         measures=MEASURES,
@@ -66,23 +64,17 @@ def _scale(analysis: Analysis, scale: ScaleFinding) -> Mapping[str, Any]:
     curves = [name for name in there if any(row["key"] in frame.curves for row in frame.confirming(name))]
     scored = [name for name in there if analysis.documents.keys[name]]
     powered = scale.noise is not None and scale.noise.smallest is not None
-    seeds = max((pair.difference.seeds for pair in scale.pairs), default=0)
     return {
         "found": scale,
         "forest": div(forest(analysis, scale)) if scale.pairs else None,
         "curves": {b: div(learning_curves(frame, curves, budget=b)) for b in BUDGETS} if curves else {},
         "costs": {c: div(tradeoffs.cost_figure(frame, c)) for c in tradeoffs.COSTS}
-        if scale is analysis.scales[-1]
+        if scale is analysis.scales[-1] and not analysis.obstacles
         else {},
         "kinds": {kind: div(by_kind(analysis, kind, scored)) for kind in KINDS} if scored else {},
         "reliability": div(reliability(analysis, scored)) if scored else None,
-        "power": _power(analysis, scale, seeds) if powered else None,
+        "power": div(power_figure(scale.noise)) if powered and scale.noise else None,
     }
-
-
-def _power(analysis: Analysis, scale: ScaleFinding, seeds: int) -> Markup:
-    assert scale.noise is not None
-    return div(power_figure(scale.noise, seeds=seeds, comparisons=analysis.comparisons))
 
 
 def _reference(analysis: Analysis) -> Mapping[str, float | None]:

@@ -64,7 +64,8 @@ def objectives_figure(frame: Frame) -> go.Figure:
             text=[f"{row['phase']} {row['number']}" for row in own],
             hovertemplate=f"{arm}, %{{text}}<br>%{{x:,}}<br>%{{y:.4f}}<extra></extra>",
         )
-    _join(figure, [(point.values[0], point.values[1]) for point in frame.front])
+    if len(frame.definition.objectives) == 2:  # the front of more is no line
+        _join(figure, [(point.values[0], point.values[1]) for point in frame.front])
     return styled(figure, x=frame.definition.objectives[1], y=frame.definition.objectives[0])
 
 

@@ -39,7 +39,7 @@ def verdicts(analysis: Analysis) -> dict[str, Any]:
                 for scale in analysis.scales
             ],
             "across": analysis.trends,
-            "views": views(frame),
+            "views": [] if analysis.obstacles else views(frame),
             "models": [
                 {
                     field.name: getattr(model, field.name)

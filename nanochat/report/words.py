@@ -69,10 +69,14 @@ def caveats(analysis: Analysis) -> list[Words]:
     finished, total = frame.evidence.get("finished"), frame.evidence.get("total")
     if total is not None and finished is not None and finished < total:
         found.append(f"The study is not finished: {finished} of {total} runs are.")
-    if gone := frame.evidence.get("missing"):
+    if finished is not None and total is None:
         found.append(
-            f"The folders of {len(gone)} confirming runs are gone: {', '.join(gone[:3])}{' …' if gone[3:] else ''}."
+            "The study's trials lie in a database that was not named (study.storage): it stands here as the last "
+            "command on this machine left it, and more runs may have finished since."
         )
+    if gone := frame.evidence.get("missing"):
+        some = f"s of {len(gone)} confirming runs are" if len(gone) > 1 else " of one confirming run is"
+        found.append(f"The folder{some} gone: {', '.join(gone[:3])}{' …' if gone[3:] else ''}.")
     found += _excluded(frame)
     edges = {key for result in frame.results.values() for key in result.edges}
     if edges:
@@ -138,7 +142,9 @@ def _scale(scale: ScaleFinding, analysis: Analysis) -> Iterator[Words]:
     where = f"At {scale.scale}{f' ({short(scale.params)} parameters)' if scale.params else ''}: " if scale.scale else ""
     leader = scale.leader
     if leader is None:
-        yield f"{where}no result, no confirming run is complete."
+        scored = [_alone(arm.name, scale) for arm in scale.arms if arm.result.finite]
+        baseline = f"{analysis.frame.definition.reading.baseline} has no result to hold {listed(scored)} against"
+        yield f"{where}{f'no verdict, {baseline}' if scored else 'no result, no confirming run is complete'}."
         return
     sd, count = leader.result.sd, len(leader.result.finite)
     spread = f" (± {sd:.4f} over {count} seeds)" if sd is not None else ""
@@ -147,7 +153,12 @@ def _scale(scale: ScaleFinding, analysis: Analysis) -> Iterator[Words]:
     if len(scale.arms) == 1:
         yield f"{where}{head}; there is nothing to compare it with."
         return
-    seeds = min((pair.difference.seeds for pair in scale.pairs), default=0)
+    if not scale.pairs:
+        others = [_alone(arm.name, scale) for arm in scale.arms if arm is not leader and not arm.result.finite]
+        lacks = f"{listed(others)} {'have' if len(others) > 1 else 'has'} no result"
+        yield f"{where}no verdict, {lacks if others else 'no two arms share a seed'}. {head}."
+        return
+    seeds = max(pair.difference.seeds for pair in scale.pairs)
     if seeds < FEWEST_SEEDS:
         rule = f"{seeds} seed{'s' if seeds != 1 else ''} cannot tell arms apart; {FEWEST_SEEDS} are the least that can"
         yield f"{where}undecided, {rule}. Lowest mean: {head}."
@@ -168,7 +179,8 @@ def _groups(scale: ScaleFinding, leader: ArmFinding) -> Words:
         if arm is not leader:
             gap, pair = arm.standing.difference, pairs.get(frozenset((arm.name, leader.name)))
             shown = f" by {abs(gap.mean):.4f}" if gap and arm.standing.word in ("better", "worse") else ""
-            more = f" ({needed(pair)})" if pair and pair.word == "undecided" else ""
+            apart = " (they share no seed)" if not pair and arm.standing.word == "undecided" else ""
+            more = f" ({needed(pair)})" if pair and pair.word == "undecided" else apart
             by_word.setdefault(arm.standing.word, []).append(f"{_alone(arm.name, scale)}{shown}{more}")
     heads = {"better": "Better", "equivalent": "Equivalent to it", "worse": "Worse", "no result": "Without a result"}
     order = [*heads, "undecided"]
