@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nanochat.study.matched import Matched
 from nanochat.study.plan import Plan
 
 
 def view(plan: Plan) -> list[RenderableType]:
     """A plan at 80 columns: an arm a line, then what it all comes to."""
-    at_most = "at most " if plan.pruned else ""
+    at_most = "at most " if plan.pruned or plan.looks else ""
     table = Table(title=f"{plan.name}: what it will run", title_justify="left", box=None, pad_edge=False)
     for name in ("arm", "params", "tuning", "seeds", "tokens/run", "FLOPs", "time/run"):
         table.add_column(name, justify="left" if name == "arm" else "right", overflow="fold")
@@ -30,7 +32,21 @@ def view(plan: Plan) -> list[RenderableType]:
     if seconds is not None and plan.left:
         end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
         lines.insert(1, f"time: {at_most or 'about '}{span(seconds)}, done {at_most and 'by '}{clock_time(end)}")
-    return [table, *(Text(line) for line in (*lines, *warnings(plan)))]
+    return [table, *(Text(line) for line in (*lines, *matches(plan.matched), *warnings(plan)))]
+
+
+def matches(matched: Sequence[Matched]) -> list[str]:
+    """How well arms are matched, a line for each that they were matched to: at each scale one."""
+    return [
+        f"matched in {own[0].by} to {to}, {short(own[0].target)}: " + "; ".join(map(_match, own))
+        for to in dict.fromkeys(how.to for how in matched)
+        for own in [[how for how in matched if how.to == to]]
+    ]
+
+
+def _match(how: Matched) -> str:
+    """`swiglu @ nano ffn.hidden=171 -0.02%`"""
+    return " ".join(filter(None, (how.arm, how.key and f"{how.key}={how.value}", f"{how.mismatch:+.2%}")))
 
 
 def warnings(plan: Plan) -> list[str]:

@@ -9,6 +9,7 @@ from nanochat.study.axes import Axes, read_axes
 from nanochat.study.compare import CompareSpec
 from nanochat.study.match import MatchSpec, match
 from nanochat.study.matched import Matched
+from nanochat.study.runs import compose_arm
 from nanochat.study.scales import at_scales, named
 
 
@@ -26,6 +27,8 @@ class AblationSpec(CompareSpec):
     def read(self, overrides: Sequence[str], *, seed: int) -> Axes:
         """Every arm is tuned, over the default space where the command names no other."""
         axes = read_axes(overrides, **self.typed, seed=seed, always_tuned=True, seeds=self.seeds)
+        for arm in axes.arms:
+            compose_arm(arm, axes)  # an arm that makes no run is told of as such, before anything is solved for
         arms = at_scales(axes.arms, named(self.scales or {}), base=axes.base)
         return self._matched(Axes(base=axes.base, arms=arms, seeds=axes.seeds))
 

@@ -130,6 +130,25 @@ def decides_runs(text: str) -> bool:
     return typed_key(text).lstrip("+~").replace("/", ".").partition(".")[0] not in OUTSIDE
 
 
+def fixed_overrides(key: str, texts: Sequence[str]) -> list[str]:
+    """The keys that overrides listed under `key` set. Raises `SpecError` for those that do more than set a run's."""
+    own = _parse_own(key, texts)
+    for o in own:
+        if o.sweep is not None:
+            raise spec_error(key, o.text, "is nothing to search", "search on the command line, or in an arm")
+    return [_key(o) for o in own]
+
+
+def check_name(name: str, names: Sequence[str]) -> None:
+    """Refuse an arm's name that stands twice among `names`, or cannot be one."""
+    if names.count(name) > 1:
+        raise spec_error("arms", name, "appears twice; an arm compared with itself says nothing")
+    if name == CONFIRMING:
+        raise spec_error("study.arms", name, "is the name of the confirming runs", "choose another name")
+    if "/" in name or not name.strip():
+        raise spec_error("study.arms", name, "must be a name without slashes")
+
+
 def _arms(
     fixed: Sequence[Override], *, commas: Sequence[Choices], named: Mapping[str, Sequence[str]], search: Sequence[Axis]
 ) -> tuple[Arm, ...]:
@@ -140,7 +159,7 @@ def _arms(
         label = ", ".join(filter(None, (name, part))) or _default_name(fixed)
         arms.append(_arm(label, _parse_arm(name, texts), values=values, search=search))
     for arm in arms:
-        _check_name(arm.name, [a.name for a in arms])
+        check_name(arm.name, [a.name for a in arms])
     return tuple(arms)
 
 
@@ -199,7 +218,11 @@ def _default_name(fixed: Sequence[Override]) -> str:
 
 def _parse_arm(name: str, texts: Sequence[str]) -> list[Override]:
     """A named arm's overrides. Raises `SpecError` for commas and seeds, which belong to the whole study."""
-    key = join_key("study.arms", name)
+    return _parse_own(join_key("study.arms", name), texts)
+
+
+def _parse_own(key: str, texts: Sequence[str]) -> list[Override]:
+    """Overrides that the study lists under `key`."""
     try:
         own = parse_overrides(list(texts))
         _refuse_repeats(own)
@@ -245,15 +268,6 @@ def _seeds(listed: Override | None, *, own: Sequence[int]) -> tuple[int, ...]:
     if not seeds:
         raise spec_error("seed", _typed_value(listed), "lists no seed; range(1,4) is 1,2,3")
     return seeds
-
-
-def _check_name(name: str, names: Sequence[str]) -> None:
-    if names.count(name) > 1:
-        raise spec_error("arms", name, "appears twice; an arm compared with itself says nothing")
-    if name == CONFIRMING:
-        raise spec_error("study.arms", name, "is the name of the confirming runs", "choose another name")
-    if "/" in name or not name.strip():
-        raise spec_error("study.arms", name, "must be a name without slashes")
 
 
 def _refuse_repeats(overrides: Sequence[Override]) -> None:

@@ -26,6 +26,7 @@ from nanochat.study.budget import Budget, check_flops
 from nanochat.study.definition import Definition, default_name, open_definition
 from nanochat.study.failures import Policy, PolicyText
 from nanochat.study.join import join, meet_code
+from nanochat.study.judge import seeds_wanted
 from nanochat.study.lease import Leases
 from nanochat.study.objectives import Objective, check_objectives, check_searches, tuning_trials
 from nanochat.study.pool import PRELOAD, Pool, Target
@@ -108,6 +109,10 @@ class Study:
         """The study's folder in the lab notebook."""
         return Path(self.settings.paths.experiments).expanduser().absolute() / self.definition.name
 
+    def over(self, definition: Definition) -> Study:
+        """The same work on the study that `definition` is."""
+        return replace(self, definition=definition, runs=replace(self.runs, definition=definition))
+
     def open_slots(self) -> AbstractContextManager[list[Slot]]:
         """The places in which this command runs the study's runs."""
         device = self.definition.device
@@ -130,7 +135,16 @@ class Study:
     @property
     def total(self) -> int:
         """Runs of the whole study."""
-        return sum(self.tuning(arm) + len(self.definition.seeds) for arm in self.definition.arms)
+        return sum(self.tuning(arm) + self.seeds_wanted for arm in self.definition.arms)
+
+    @property
+    def seeds_wanted(self) -> int:
+        """Confirming seeds of each arm: all, or those at which by the last table an early look found all decided."""
+        definition = self.definition
+        ended = {(row["arm"], row["seed"]): row for row in self.written_rows() if row["phase"] == "seed"}
+        wanted = seeds_wanted(definition, ended)
+        over = all((arm.name, seed) in ended for arm in definition.arms for seed in definition.seeds[:wanted])
+        return wanted if over else len(definition.seeds)
 
     def first_run(self, arm: Arm) -> RunSpec:
         """The run that an arm begins with: trial 0 of its tuning, or its first seed."""
@@ -232,7 +246,7 @@ def prepare(study: Study, *, leases: Leases, grow: bool = True, begin_again: boo
 
     Raises `SpecError` where the study, its texts or its code are not what they were.
     """
-    study = _with(study, join(study.folder, study.definition, others=leases.others()))
+    study = study.over(join(study.folder, study.definition, others=leases.others()))
     store = store_of(study, leases=leases)
     if grow:
         store.grow(study.spec.budget)
@@ -241,7 +255,7 @@ def prepare(study: Study, *, leases: Leases, grow: bool = True, begin_again: boo
     if not store.done():
         definition = meet_code(study.folder, study.definition, rule=study.settings.code, others=leases.others())
         if definition != study.definition:  # a new round: everything is run again
-            budget, study = store.budget, _with(study, definition)
+            budget, study = store.budget, study.over(definition)
             store = store_of(study, leases=leases)
             store.grow(budget)
     return study, store
@@ -264,10 +278,6 @@ def store_of(study: Study, *, leases: Leases) -> Store:
         url=study.spec.storage,
         flops=study.runs.flops,
     )
-
-
-def _with(study: Study, definition: Definition) -> Study:
-    return replace(study, definition=definition, runs=replace(study.runs, definition=definition))
 
 
 def _work(study: Study, store: Store, *, target: Target, preload: Sequence[str]) -> None:

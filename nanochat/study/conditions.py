@@ -61,6 +61,12 @@ def probes(axes: Sequence[Axis], *, first: Params) -> list[dict[str, Any]]:
     return [params for i, params in enumerate(found) if params not in found[:i]]
 
 
+def corners(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Values on every axis, one of them at an end of its range or at one of its choices, the others in the middle."""
+    middle = {axis.key: _probe(axis, first={}) for axis in axes}
+    return [active(axes, {**middle, **under(axis, axes), axis.key: end}) for axis in axes for end in _ends(axis.domain)]
+
+
 def lookup(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
     """The value under a dotted key, `default` where there is none."""
     value: Any = config
@@ -98,6 +104,12 @@ def _place(key: str) -> str:
     """Where in the config a key is: `ffn@ffn.expert` at `ffn.expert`."""
     group, _, package = key.lstrip("+").partition("@")
     return package or group.replace("/", ".")
+
+
+def _ends(domain: Interval | Choice) -> tuple[Any, ...]:
+    if isinstance(domain, Choice):
+        return domain.texts
+    return (int(domain.low), int(domain.high)) if domain.integer else (domain.low, domain.high)
 
 
 def _probe(axis: Axis, *, first: Params) -> Any:

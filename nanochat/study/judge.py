@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,16 +50,20 @@ def judge(
     return [_judge(definition, scores, scale, len(scales), seeds=seeds, documents=documents) for scale in scales]
 
 
-def seeds_wanted(definition: Definition, scores: Scores, *, finished: Callable[[str, int], bool]) -> int:
-    """How many seeds the study runs by what is known: up to the next look, or to the one at which all was decided."""
-    count = len(definition.seeds)
-    for look in definition.reading.looks or (count,):
-        first = definition.seeds[:look]
-        if not all(finished(arm.name, seed) for arm in definition.arms for seed in first):
+def seeds_wanted(definition: Definition, ended: Mapping[tuple[str, int], Mapping[str, Any]]) -> int:
+    """How many seeds the study runs by what is known: up to the next look, or to the one at which all was decided.
+
+    ended: `status` and `test_bpb` of the confirming runs that are over, by arm and seed; a failed one has no score.
+    """
+    looks = definition.reading.looks
+    if not looks:
+        return len(definition.seeds)
+    scores = {pair: run["test_bpb"] for pair, run in ended.items() if run["status"] == "complete"}
+    for look in looks[:-1]:
+        over = all((arm.name, seed) in ended for arm in definition.arms for seed in definition.seeds[:look])
+        if not over or decided(judge(definition, scores, seeds=look)):
             return look
-        if decided(judge(definition, scores, seeds=look)):
-            return look
-    return count
+    return len(definition.seeds)
 
 
 def decided(judged: Sequence[Judged]) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nanochat.run.memory import training_memory
 from nanochat.run.spec import RunSpec
 from nanochat.run.train import ROWS, validation_steps
+from nanochat.study.matched import Matched
 
 # Bytes in a run's folder, as found: a scored document in eval.parquet, a row of metrics.csv, and the rest (run.json
 # with the code's fingerprint, result.json, log.txt, the bins of eval.parquet).
@@ -53,7 +54,8 @@ class Plan:
 
     lag: of suggestions · pruned: runs may be stopped early, so everything here is an upper bound · most_flops,
     most_hours: the study's caps, None for none · free: bytes left on the disk that the runs are written to · unknown:
-    arms whose pace could not be measured, and why.
+    arms whose pace could not be measured, and why · matched: how arms were made equal · looks: it may end with fewer
+    seeds, so that all this is an upper bound too.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Plan:
     most_hours: float | None
     free: int
     unknown: Mapping[str, str]
+    matched: tuple[Matched, ...] = ()
+    looks: bool = False
 
     @property
     def runs(self) -> int:

@@ -36,6 +36,8 @@ class Reading:
             rule = f"must grow from {FEWEST_SEEDS} or more to all {seeds} seeds"
             remedy = f"e.g. [{FEWEST_SEEDS},{seeds}]" if seeds > FEWEST_SEEDS else "list more seeds"
             raise spec_error("study.looks", list(self.looks), rule, remedy)
+        if len(names) == 1:
+            raise spec_error("study.looks", list(self.looks), "has one arm alone: nothing to decide", "leave it out")
         if self.generalise == "documents":
             raise spec_error("study.looks", list(self.looks), "are calibrated for new seeds", "leave study.generalise")
 

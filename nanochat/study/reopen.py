@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,30 @@ from nanochat.study.axes import decides_runs, merge, typed_key
 from nanochat.study.compare import CompareSpec, Study, folder_of, open_study
 from nanochat.study.definition import FILE, Definition, read_definition
 from nanochat.study.lease import Leases
+from nanochat.study.reading import Reading
 from nanochat.study.storage import home
 from nanochat.study.store import Store
 
 # What decides how a study is searched, and of what it is made: its first command said so, and no other may.
 FIXED = frozenset(
-    f"study.{name}" for name in ("seed", "tune_seed", "lag", "space", "arms", "exclude", "zip", "objectives")
+    f"study.{name}"
+    for name in [
+        "seed",
+        "seeds",
+        "tune_seed",
+        "lag",
+        "space",
+        "arms",
+        "exclude",
+        "zip",
+        "objectives",
+        "match",
+        "scales",
+    ]
 )
+
+# How it is read: what the last command that said so made of it, unless this one says otherwise.
+READING = frozenset(field.name for field in fields(Reading))
 
 # What a command that names a study may say of how much is to be done.
 BUDGET = frozenset({"study.trials", "study.extend", "study.flops", "study.hours"})
@@ -59,12 +77,15 @@ def reopen(config: Mapping[str, Any], words: Sequence[str]) -> tuple[Study, bool
     overrides = merge(stored.command, own, [f"study.name={stored.name}"])
     fixed = [override.text for override in parse_overrides(overrides) if override.sweep is None]
     study = open_study(compose(fixed), overrides)
+    named = {typed_key(word).removeprefix("study.") for word in own} & READING
+    reading = replace(stored.reading, **{name: getattr(study.spec.reading, name) for name in named})
+    study = study.over(replace(study.definition, reading=reading))
     return study, any(typed_key(word) in BUDGET for word in words)
 
 
 def _decides_search(word: str) -> bool:
     key = typed_key(word).lstrip("+~").partition("@")[0]
-    return key.partition(".")[0] in ("sampler", "pruner") or key in FIXED or key.startswith("study.arms.")
+    return key.partition(".")[0] in ("sampler", "pruner") or ".".join(key.split(".")[:2]) in FIXED
 
 
 def look(folder: Path, *, url: str | None, lease_seconds: float) -> tuple[Definition, Store | None, Leases]:

@@ -129,7 +129,7 @@ def define(
 
     Raises `SpecError` with what is wrong in the config, before any run is made.
     """
-    configs = {arm.name: _compose_arm(arm, axes) for arm in axes.arms}
+    configs = {arm.name: compose_arm(arm, axes) for arm in axes.arms}
     arms = tuple(with_conditions(arm, base=axes.base) for arm in axes.arms)
     on_cpu = all(config["trainer"]["device"] == "cpu" for config in configs.values())
     device = "cpu" if on_cpu else resolve_device("auto")
@@ -162,7 +162,7 @@ def _described(config: Mapping[str, Any], *, cache: Path) -> dict[str, Any]:
         raise error.under("data") from None
 
 
-def _compose_arm(arm: Arm, axes: Axes) -> dict[str, Any]:
+def compose_arm(arm: Arm, axes: Axes) -> dict[str, Any]:
     """The arm's config. A key that only some arms have is a mistake of the study's, not of the arm's."""
     try:
         return compose_variant(merge(axes.base, arm.overrides), [])

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from nanochat.core.spec import load
 from nanochat.pruner.base import PrunerSpec
@@ -22,14 +22,14 @@ from nanochat.sampler.base import SamplerSpec
 from nanochat.study.axes import CONFIRMING, Arm
 from nanochat.study.book import Book
 from nanochat.study.budget import Budget, flops_allow, hours_allow
+from nanochat.study.confirming import missing, wanted
 from nanochat.study.definition import Definition
 from nanochat.study.journal import alone
-from nanochat.study.judge import seeds_wanted
 from nanochat.study.lease import Leases
 from nanochat.study.objectives import tuning_trials
 from nanochat.study.storage import Storage, backend, settle
-from nanochat.study.suggest import Suggestions, distribution, quiet_optuna
-from nanochat.study.trial import Phase, Result, Trial, trial_of
+from nanochat.study.suggest import Suggestions, quiet_optuna
+from nanochat.study.trial import Result, Trial, begun, new_trial, trial_of
 
 SKIPPED = {"status": "skipped", "reason": "no tuning trial of this arm is complete"}
 
@@ -82,12 +82,12 @@ class Store:
         """Set the budget; the number of trials never shrinks."""
         with self.backend.exclusive():
             self._read()
-            wanted = replace(budget, trials=max(budget.trials, self.budget.trials))
-            if wanted != self.budget:
+            larger = replace(budget, trials=max(budget.trials, self.budget.trials))
+            if larger != self.budget:
                 confirming = itertools.chain(*self.book.confirming.values())
                 spent = sum(self._cost(trial) for trial in confirming if trial.status != "skipped")
-                self.storage.write("confirmed_flops", spent if wanted.flops is not None else 0.0)
-                self.storage.write("budget", wanted.data())
+                self.storage.write("confirmed_flops", spent if larger.flops is not None else 0.0)
+                self.storage.write("budget", larger.data())
                 self._read()
 
     def claim(self) -> Trial | None:
@@ -172,9 +172,9 @@ class Store:
 
     def more(self, count: int) -> int | None:
         """The budget with `count` more trials; None where no arm has more to try."""
-        wanted = self.budget.trials + count
-        limits = [tuning_trials(arm, sampler=self.sampler, trials=wanted) for arm in self.definition.arms]
-        return wanted if limits != [self.limit(arm) for arm in self.definition.arms] else None
+        trials = self.budget.trials + count
+        limits = [tuning_trials(arm, sampler=self.sampler, trials=trials) for arm in self.definition.arms]
+        return trials if limits != [self.limit(arm) for arm in self.definition.arms] else None
 
     def total(self) -> int:
         """How many trials the study has when it is done, those taken over from an earlier search included."""
@@ -183,12 +183,14 @@ class Store:
             for arm in self.definition.arms
         )
         imported = sum(map(len, self.book.imported.values()))
-        return imported + tuned + len(self.definition.arms) * self._seeds_wanted()
+        return imported + tuned + len(self.definition.arms) * wanted(self.book, tuned=self._tuned())
 
     def done(self) -> bool:
         """Whether every trial of the budget is finished."""
-        tuned = all(self._tuned(arm) for arm in self.definition.arms)
-        return tuned and not self.book.open() and next(self._unconfirmed(), None) is None
+        tuned = self._tuned()
+        if len(tuned) < len(self.definition.arms) or self.book.open():
+            return False
+        return next(missing(self.book, tuned=tuned), None) is None
 
     def _read(self) -> None:
         for name, stored in self.storage.read():
@@ -230,7 +232,9 @@ class Store:
             self.storage.write("closed", self.budget.data())
             self.closed = True
             return None
-        return self._create(self._new(arm, phase="tune", number=len(past), params=params, flops=flops))
+        return self._create(
+            new_trial(arm, phase="tune", number=len(past), seed=self.definition.tune_seed, params=params, flops=flops)
+        )
 
     def _affordable(self, arm: Arm, flops: float | None) -> bool:
         """Whether a cap on FLOPs allows the arm's next trial."""
@@ -257,39 +261,24 @@ class Store:
 
     def _claim_confirming(self) -> Trial | None:
         """The next confirming run of an arm whose tuning is over. Where tuning found nothing, it is skipped."""
-        for arm, number, seed in self._unconfirmed():
+        for arm, number, seed in missing(self.book, tuned=self._tuned()):
             best = self.book.best.get(arm.name)
             params = best.params if best else {}
-            trial = self._new(arm, phase="seed", number=number, seed=seed, params=params, flops=best and best.flops)
+            trial = new_trial(arm, phase="seed", number=number, seed=seed, params=params, flops=best and best.flops)
             if best is None and arm.axes:
                 self._create(replace(trial, result=SKIPPED))
             else:
                 return self._create(trial)
         return None
 
-    def _unconfirmed(self) -> Iterator[tuple[Arm, int, int]]:
-        """Arm, number and seed of each confirming run that can begin and has not."""
-        seeds = self.definition.seeds[: self._seeds_wanted()]
-        for arm in self.definition.arms:
-            if self._tuned(arm):
-                for number, seed in enumerate(seeds):
-                    if self.book.confirmed(arm.name, seed) is None:
-                        yield arm, number, seed
-
-    def _seeds_wanted(self) -> int:
-        """Confirming seeds of each arm: all, or those up to the look at which everything was decided."""
-        if not self.definition.reading.looks:
-            return len(self.definition.seeds)
-        tuned = [arm.name for arm in self.definition.arms if self._tuned(arm)]
-        known = {(arm, seed): self.book.confirmed(arm, seed) for arm in tuned for seed in self.definition.seeds}
-        ended = {pair: trial.result for pair, trial in known.items() if trial is not None and trial.result is not None}
-        scores = {pair: result["test_bpb"] for pair, result in ended.items() if result["status"] == "complete"}
-        return seeds_wanted(self.definition, scores, finished=lambda arm, seed: (arm, seed) in ended)
-
-    def _tuned(self, arm: Arm) -> bool:
-        """Whether an arm's tuning is over."""
-        begun = len(self.book.tuning[arm.name])
-        return (self.closed or begun >= self.limit(arm)) and self.book.unfinished[arm.name] == 0
+    def _tuned(self) -> list[str]:
+        """The arms whose tuning is over."""
+        return [
+            arm.name
+            for arm in self.definition.arms
+            if (self.closed or len(self.book.tuning[arm.name]) >= self.limit(arm))
+            and self.book.unfinished[arm.name] == 0
+        ]
 
     def _suggestions(self, name: str) -> Suggestions:
         """The arm's past, in memory."""
@@ -308,46 +297,10 @@ class Store:
             )
         return self.suggesting[name]
 
-    def _new(
-        self,
-        arm: Arm,
-        *,
-        phase: Phase,
-        number: int,
-        params: Mapping[str, Any],
-        flops: float | None,
-        seed: int | None = None,
-    ) -> Trial:
-        """A trial that is not stored yet."""
-        return Trial(
-            id=-1,
-            place=-1,
-            phase=phase,
-            arm=arm.name,
-            number=number,
-            seed=self.definition.tune_seed if seed is None else seed,
-            params=dict(params),
-            owner="",
-            lost=0,
-            tries=0,
-            micro=None,
-            flops=flops,
-            result=None,
-            values=None,
-        )
-
     def _create(self, trial: Trial, *, owner: str | None = None) -> Trial:
         """Store a new trial in one line: this worker's, or `owner`'s (already over, if it is to be skipped)."""
-        skipped = trial.result is SKIPPED
-        attributes = {name: getattr(trial, name) for name in ("phase", "arm", "number", "seed", "flops")}
-        attributes |= {"owner": self.leases.owner if owner is None else owner, "lost": 0, "tries": 0, "micro": None}
-        arm = self.definition.arm(trial.arm)
-        frozen = create_trial(
-            state=TrialState.FAIL if skipped else TrialState.RUNNING,
-            params=trial.params,
-            distributions={axis.key: distribution(axis) for axis in arm.axes if axis.key in trial.params},
-            user_attrs={**attributes, **({"result": trial.result} if skipped else {})},
-        )
+        whose = self.leases.owner if owner is None else owner
+        frozen = begun(trial, self.definition.arm(trial.arm), owner=whose)
         stored = self.storage.create(trial, frozen)
         self.book.note(_shelf(trial), stored)
         return trial_of(stored)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nanochat.study.suggest import Past
+from nanochat.study.axes import Arm
+from nanochat.study.suggest import Past, distribution
 
 Phase = Literal["tune", "seed"]
 Result = Mapping[str, Any]
@@ -97,6 +98,41 @@ def trial_of(frozen: FrozenTrial) -> Trial:
         flops=attrs["flops"],
         result=attrs.get("result") if frozen.state.is_finished() else None,
         values=tuple(frozen.values) if frozen.state == TrialState.COMPLETE else None,
+    )
+
+
+def new_trial(
+    arm: Arm, *, phase: Phase, number: int, seed: int, params: Mapping[str, Any], flops: float | None
+) -> Trial:
+    """A trial that no storage holds yet."""
+    return Trial(
+        id=-1,
+        place=-1,
+        phase=phase,
+        arm=arm.name,
+        number=number,
+        seed=seed,
+        params=dict(params),
+        owner="",
+        lost=0,
+        tries=0,
+        micro=None,
+        flops=flops,
+        result=None,
+        values=None,
+    )
+
+
+def begun(trial: Trial, arm: Arm, *, owner: str) -> FrozenTrial:
+    """A trial as a storage takes it: at its beginning, or, where it is skipped, over already."""
+    attributes = {name: getattr(trial, name) for name in ("phase", "arm", "number", "seed", "flops")}
+    attributes |= {"owner": owner, "lost": 0, "tries": 0, "micro": None}
+    skipped = trial.status == "skipped"
+    return create_trial(
+        state=TrialState.FAIL if skipped else TrialState.RUNNING,
+        params=trial.params,
+        distributions={axis.key: distribution(axis) for axis in arm.axes if axis.key in trial.params},
+        user_attrs={**attributes, **({"result": trial.result} if skipped else {})},
     )
 
 

@@ -76,7 +76,7 @@ def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan:
     told = {name: told_by_run(run, settings=study.settings) for name, run in runs.items()}
     unknown = {name: run for name, run in runs.items() if told[name] is None}
     done = Counter(row["arm"] for row in study.written_rows())
-    seeds = len(study.definition.seeds)
+    seeds = study.seeds_wanted
     flops = sum((study.tuning(a) + seeds) * _flops(runs[a.name]) for a in study.definition.arms)
     timed = flops >= timed_from
     slots, paces = _timed(study, unknown if done.total() < study.total else {}, timed=timed)
@@ -90,7 +90,7 @@ def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan:
                 arm.name,
                 run,
                 tuning=study.tuning(arm),
-                seeds=len(study.definition.seeds),
+                seeds=seeds,
                 done=done[arm.name],
                 seconds=measured.run(run, checkpoint=study.settings.checkpoint) if measured else told[arm.name],
                 documents=measured.documents if measured else None,
@@ -106,6 +106,8 @@ def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan:
         most_hours=spec.hours,
         free=shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free,
         unknown={name: pace.reason for name, pace in paces.items() if isinstance(pace, Unknown)},
+        matched=study.definition.matched,
+        looks=seeds == len(study.definition.seeds) and bool(study.definition.reading.looks),
     )
 
 
