@@ -15,7 +15,7 @@ from nanochat.run.trained import Trained, load_trained
 from nanochat.study.dead import dead_knobs
 from nanochat.study.definition import Definition
 
-SCHEMA = 1
+SCHEMA = 2
 
 # Of each arm so many confirming runs write: one greedy text, and some that are drawn.
 WRITING_RUNS, DRAWN_TEXTS, TEXT_TOKENS, TEMPERATURE = 3, 4, 200, 0.8

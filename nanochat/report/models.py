@@ -15,7 +15,7 @@ LAST_ROWS = 5
 
 MEASURES = {
     "distinct_2": "different pairs of words",
-    "repeated_4": "repeated 4-grams",
+    "repeated": "pieces of 16 characters repeated",
     "compression": "times smaller when deflated",
     "loops": "texts that end in a loop",
 }

@@ -180,12 +180,16 @@ def _groups(scale: ScaleFinding, leader: ArmFinding) -> Words:
             gap, pair = arm.standing.difference, pairs.get(frozenset((arm.name, leader.name)))
             shown = f" by {abs(gap.mean):.4f}" if gap and arm.standing.word in ("better", "worse") else ""
             apart = " (they share no seed)" if not pair and arm.standing.word == "undecided" else ""
-            more = f" ({needed(pair)})" if pair and pair.word == "undecided" else apart
+            more = f" ({seeds_text(pair)} seeds in all would decide)" if pair and seeds_text(pair) else apart
             by_word.setdefault(arm.standing.word, []).append(f"{_alone(arm.name, scale)}{shown}{more}")
-    heads = {"better": "Better", "equivalent": "Equivalent to it", "worse": "Worse", "no result": "Without a result"}
-    order = [*heads, "undecided"]
-    parts = [f"{heads.get(w, 'Undecided against it')}: {', '.join(by_word[w])}." for w in order if w in by_word]
-    return " ".join(parts)
+    heads = {
+        "better": "Better",
+        "equivalent": "Equivalent to it",
+        "worse": "Worse",
+        "no result": "Without a result",
+        "undecided": "Undecided against it",
+    }
+    return " ".join(f"{head}: {', '.join(by_word[word])}." for word, head in heads.items() if word in by_word)
 
 
 def _across(analysis: Analysis) -> Iterator[Words]:

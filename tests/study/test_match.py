@@ -147,7 +147,7 @@ def test_an_axis_that_only_some_choices_have_is_tried_under_those(tmp_path: Path
     typed = ("study=ablation", "ffn=swiglu,geglu", "attention=choice(gqa, mla)", "study.match.tolerance=0.2")
     study = open_small(tmp_path, *typed, "attention.kv_lora_rank=int(interval(8, 9))")
     assert len(study.definition.matched) == 1
-    with pytest.raises(SpecError, match="attention=mla, attention.kv_lora_rank=400"):
+    with pytest.raises(SpecError, match=r"attention=mla, attention\.kv_lora_rank=400"):
         open_small(tmp_path, *typed, "attention.kv_lora_rank=int(interval(8, 400))")
 
 
