@@ -21,20 +21,8 @@ from nanochat.study.store import Store
 
 # What decides how a study is searched, and of what it is made: its first command said so, and no other may.
 FIXED = frozenset(
-    f"study.{name}"
-    for name in [
-        "seed",
-        "seeds",
-        "tune_seed",
-        "lag",
-        "space",
-        "arms",
-        "exclude",
-        "zip",
-        "objectives",
-        "match",
-        "scales",
-    ]
+    {"study.seed", "study.seeds", "study.tune_seed", "study.lag", "study.space", "study.arms", "study.exclude"}
+    | {"study.zip", "study.objectives", "study.match", "study.scales"}
 )
 
 # How it is read: what the last command that said so made of it, unless this one says otherwise.

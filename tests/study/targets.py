@@ -136,3 +136,15 @@ def fail(request: dict[str, Any], channel: Connection, reason: str, *, words: st
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "log.txt").write_text(words)
     channel.send({"kind": "result", "key": request["key"], "status": "failed", "reason": reason})
+
+
+def two_faced(request: dict[str, Any], channel: Connection) -> None:
+    """Valid documents like low learning rates, test documents high ones; noise of the seed, the same for all arms."""
+    peak, seed = request["spec"]["lr"]["peak"], request["spec"]["seed"]
+    worse = 0.1 * (request["about"]["arm"].startswith("gqa"))
+    scores = {
+        split: {"bpb": 1.0 + sign * peak + 0.01 * seed + worse, "loss": 2.0}
+        for split, sign in (("valid", 1), ("test", -1))
+    }
+    result = {"status": "complete", "reason": "", "tokens": 2, "seconds": 0.1, **scores}
+    channel.send({"kind": "result", "key": request["key"], **result})

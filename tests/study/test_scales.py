@@ -69,7 +69,6 @@ def test_two_arms_of_one_name_are_refused() -> None:
         ("study.scales={a:['model.dim=32']}", "sets model.dim, which is set for all"),
         ("study.scales={a/b:['model.depth=3']}", "must be a name without slashes"),
         ("study.scales={a:['model.depth=2,3']}", "model.depth=2,3"),
-        ("study.scales={a:['seed=3']}", "is the same for all arms"),
         ("study.scales={a:['study.trials=3']}", "is the same for all arms"),
         ("study.scales={a:['lr.peak=interval(1e-3, 1e-2)']}", "is nothing to search"),
         ("study.scales=[nona]", "nona"),
