@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fmt check test fault-test bench dashboard docs clean
+.PHONY: help setup demo fmt check test slow-test fault-test bench dashboard docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -30,8 +30,11 @@ check: setup  ## lint, types, import layers
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: setup  ## all tests
-	$(BIN)/python -m pytest -n 2
+test: setup  ## the tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+slow-test: setup  ## the tests that storm, stop and share real studies (minutes)
+	$(BIN)/python -m pytest -n 2 -m slow
 
 fault-test: setup  ## kill workers and runs at random for minutes; the table must be that of calm
 	$(BIN)/python -m tests.faults

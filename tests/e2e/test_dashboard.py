@@ -17,6 +17,8 @@ import pytest
 from tests.study import targets
 from tests.study.studies import command, run_study
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,6 +14,8 @@ import pytest
 from nanochat.core.artifact import read_json
 from tests.runs import SMALL
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

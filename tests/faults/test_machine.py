@@ -23,6 +23,8 @@ from tests.runs import run_small
 from tests.study import targets
 from tests.study.studies import command, lasting, open_small, run_study
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TUNED = ("lr.peak=tag(log, interval(1e-3, 1e-1))", "seed=1,2", "study.trials=3", "study.lag=2", "study.name=s")
 REAL = (*TUNED, "stop.steps=80", "checkpoint=0.05")

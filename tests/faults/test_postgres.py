@@ -27,6 +27,8 @@ from tests.study import targets
 from tests.study.definitions import definition, deserved, plans
 from tests.study.studies import lasting, open_small, run_study
 
+pytestmark = pytest.mark.slow
+
 TUNED = ("lr.peak=tag(log, interval(1e-3, 1e-1))", "seed=1,2", "study.trials=5", "study.lag=2", "sampler.startup=2")
 REAL = (*TUNED, "stop.steps=80", "eval.evaluations=4", "pruner=median", "pruner.startup=1")
 

@@ -14,7 +14,10 @@ from tests.study.studies import lasting, run_study
 
 TRIALS = 8
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for writers")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for writers"),
+]
 
 
 def test_a_storm_changes_nothing(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from nanochat.trainer.fit import Batches, checkpoint_step, fit
 from nanochat.trainer.ranks import ALONE, Ranks
 from tests.runs import SMALL, small
 
+pytestmark = pytest.mark.slow
+
 ACCUMULATED = ("batch.micro=2", "stop.steps=5")
 # What two ranks could get wrong. The chain of mtp stands beside the model, which FSDP does not shard.
 SIGMOID = ("ffn=moe", "ffn.router=sigmoid", "ffn.gamma=0.01")

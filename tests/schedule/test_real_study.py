@@ -15,6 +15,8 @@ from nanochat.study.table import read_csv
 from tests.runs import SMALL, run_small
 from tests.study.studies import open_small
 
+pytestmark = pytest.mark.slow
+
 STEPS = ("stop.steps=80", "checkpoint=0.1")
 STUDY = ("attention=gqa,mqa", *STEPS, "study.slots=2", "study.name=pair")
 
