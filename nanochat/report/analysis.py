@@ -202,7 +202,9 @@ class Analysis:
                     word=comparison.word,
                     effect=standardised(gap),
                     superiority=superiority(gap),
-                    needed=seeds_needed(gap, rope=rope, comparisons=self.comparisons) if undecided else None,
+                    needed=seeds_needed(gap, rope=rope, comparisons=1, confidence=gap.confidence)
+                    if undecided
+                    else None,
                     bootstrap=self.documents.bootstrap(a, b),
                 )
             )

@@ -57,7 +57,7 @@ def estimand(analysis: Analysis) -> Words:
         f"A difference is that of two arms' bits per byte on the test documents, each arm at the setting that its "
         f"tuning chose, for {over}. Arms are paired by seed: one seed reads {paired}. Intervals: paired t, "
         f"95%{adjusted}; they and the words come from one procedure, and there are none below {FEWEST_SEEDS} seeds. "
-        "How many seeds would decide: with a chance of 80%, were the difference the one seen."
+        "How many seeds would decide: in all, with a chance of 80%, were the difference the one seen."
         f"{rope}{looks}"
     )
 
@@ -113,7 +113,7 @@ def needed(pair: Pair) -> Words:
     """How many seeds would decide an undecided comparison."""
     if pair.difference.low is None:
         return f"{FEWEST_SEEDS} seeds are the least that can"
-    return f"{seeds_text(pair)} seeds in all would decide it"
+    return f"{seeds_text(pair)} seeds would decide it"
 
 
 def seeds_text(pair: Pair) -> Words:
@@ -180,7 +180,7 @@ def _groups(scale: ScaleFinding, leader: ArmFinding) -> Words:
             gap, pair = arm.standing.difference, pairs.get(frozenset((arm.name, leader.name)))
             shown = f" by {abs(gap.mean):.4f}" if gap and arm.standing.word in ("better", "worse") else ""
             apart = " (they share no seed)" if not pair and arm.standing.word == "undecided" else ""
-            more = f" ({seeds_text(pair)} seeds in all would decide)" if pair and seeds_text(pair) else apart
+            more = f" ({seeds_text(pair)} seeds would decide)" if pair and seeds_text(pair) else apart
             by_word.setdefault(arm.standing.word, []).append(f"{_alone(arm.name, scale)}{shown}{more}")
     heads = {
         "better": "Better",
