@@ -72,7 +72,7 @@ def test_what_is_reached_is_what_is_trained_and_nothing_is_nearer(by: str, arm: 
     assert arms[0] is MLA and how.target == built(MLA, by)
     assert how.reached == built(arms[1], by)
     here = lookup(dump(run_spec(compose([*SMALL, *arms[1].overrides])).resolve()), key)
-    for value in (*range(max(1, here - 4), here + 5), 16, 200):
+    for value in (max(1, here - 8), max(1, here - 1), here + 1, here + 8):
         try:
             other = built(arm, by, f"{key}={value}")
         except SpecError:
