@@ -77,13 +77,7 @@ def caveats(analysis: Analysis) -> list[Words]:
     if gone := frame.evidence.get("missing"):
         some = f"s of {len(gone)} confirming runs are" if len(gone) > 1 else " of one confirming run is"
         found.append(f"The folder{some} gone: {', '.join(gone[:3])}{' …' if gone[3:] else ''}.")
-    found += _excluded(frame)
-    edges = {key for result in frame.results.values() for key in result.edges}
-    if edges:
-        arms = [result.name for result in frame.results.values() if result.edges]
-        found.append(
-            f"The best {listed(sorted(edges))} of {listed(arms)} lies at an edge of its range: wider is better."
-        )
+    found += [*_excluded(frame), *_tuned(frame)]
     origins = frame.evidence.get("origins", [])
     if len({(o["revision"], o["local_changes"]) for o in origins}) > 1:
         found.append("The confirming runs come from more than one revision of the code.")
@@ -101,23 +95,8 @@ def caveats(analysis: Analysis) -> list[Words]:
     return found
 
 
-def pair_words(pair: Pair) -> Words:
-    """One comparison as a sentence."""
-    by = f" by {abs(pair.difference.mean):.4f}" if pair.word in ("better", "worse") else ""
-    than = {"better": "than", "worse": "than", "equivalent": "to", "undecided": "against"}[pair.word]
-    more = f"; {needed(pair)}" if pair.word == "undecided" else ""
-    return f"{pair.a} is {pair.word}{by} {than} {pair.b}{interval(pair.difference)}{more}"
-
-
-def needed(pair: Pair) -> Words:
-    """How many seeds would decide an undecided comparison."""
-    if pair.difference.low is None:
-        return f"{FEWEST_SEEDS} seeds are the least that can"
-    return f"{seeds_text(pair)} seeds would decide it"
-
-
 def seeds_text(pair: Pair) -> Words:
-    """The same as a number for a table, nothing where it is decided."""
+    """How many seeds would decide an undecided comparison: `about 14`; nothing where it is decided."""
     if pair.word != "undecided" or pair.difference.low is None:
         return ""
     return "over 1,000" if pair.needed is None else f"about {pair.needed}"
@@ -226,6 +205,19 @@ def _excluded(frame: Frame) -> Iterator[Words]:
     ends = Counter(row["status"] for row in frame.rows if row["phase"] == "seed" and row["status"] != "complete")
     for status, count in sorted(ends.items()):
         yield f"{count} confirming run{'s are' if count > 1 else ' is'} left out: {status}. The table has the reasons."
+
+
+def _tuned(frame: Frame) -> Iterator[Words]:
+    """Where tuning was not the same for all, or may not have found the best."""
+    trials = {arm: len(frame.tuning(arm)) for arm in frame.arms}
+    if len(set(trials.values())) > 1:
+        counts = listed([f"{arm} by {count} trials" for arm, count in trials.items()])
+        yield f"Arms were not tuned alike: {counts}."
+    edged = [result for result in frame.results.values() if result.edges]
+    if edged:
+        keys = sorted({key for result in edged for key in result.edges})
+        where = f"The best {listed(keys)} of {listed([result.name for result in edged])} lies at an edge of its range"
+        yield f"{where}: a wider one may hold a better."
 
 
 def _alone(name: str, scale: ScaleFinding) -> Words:

@@ -51,7 +51,7 @@ class CompareSpec(Spec):
     tune_seed: Int
     lag: Count
     space: tuple[str, ...]
-    arms: dict[str, tuple[str, ...]]
+    arms: dict[str, tuple[str, ...]] | None
     exclude: tuple[dict[str, Any], ...]
     zip: tuple[tuple[str, ...], ...]
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)]
@@ -86,7 +86,7 @@ class CompareSpec(Spec):
     def typed(self) -> dict[str, Any]:
         """What of the axes is said here and not on the command line."""
         return {
-            "arms": self.arms,
+            "arms": self.arms or {},
             "space": self.space,
             "tune_seed": self.tune_seed,
             "exclude": self.exclude,
