@@ -158,8 +158,7 @@ def _groups(scale: ScaleFinding, leader: ArmFinding) -> Words:
         if arm is not leader:
             gap, pair = arm.standing.difference, pairs.get(frozenset((arm.name, leader.name)))
             shown = f" by {abs(gap.mean):.4f}" if gap and arm.standing.word in ("better", "worse") else ""
-            apart = " (they share no seed)" if not pair and arm.standing.word == "undecided" else ""
-            more = f" ({seeds_text(pair)} seeds would decide)" if pair and seeds_text(pair) else apart
+            more = f" ({_open(pair)})" if arm.standing.word == "undecided" else ""
             by_word.setdefault(arm.standing.word, []).append(f"{_alone(arm.name, scale)}{shown}{more}")
     heads = {
         "better": "Better",
@@ -169,6 +168,15 @@ def _groups(scale: ScaleFinding, leader: ArmFinding) -> Words:
         "undecided": "Undecided against it",
     }
     return " ".join(f"{head}: {', '.join(by_word[word])}." for word, head in heads.items() if word in by_word)
+
+
+def _open(pair: Pair | None) -> Words:
+    """Why a comparison is undecided, or what would decide it."""
+    if pair is None:
+        return "they share no seed"
+    if pair.difference.low is None:
+        return f"{FEWEST_SEEDS} seeds are the least that can"
+    return f"{seeds_text(pair)} seeds would decide" if pair.word == "undecided" else "it has fewer seeds"
 
 
 def _across(analysis: Analysis) -> Iterator[Words]:
