@@ -176,7 +176,9 @@ def _open(pair: Pair | None) -> Words:
         return "they share no seed"
     if pair.difference.low is None:
         return f"{FEWEST_SEEDS} seeds are the least that can"
-    return f"{seeds_text(pair)} seeds would decide" if pair.word == "undecided" else "it has fewer seeds"
+    return (
+        f"{seeds_text(pair)} seeds would decide" if pair.word == "undecided" else "better on the seeds that it finished"
+    )
 
 
 def _across(analysis: Analysis) -> Iterator[Words]:
