@@ -31,7 +31,7 @@ check: setup  ## lint, types, import layers
 	$(BIN)/lint-imports
 
 test: setup  ## the tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 slow-test: setup  ## the tests that storm, stop and share real studies (minutes)
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -124,6 +124,7 @@ def starts(folder: Path) -> list[int]:
     return [int(found[0]) for found in words if found]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_and_killed_ends_as_if_it_had_not_been(program, tmp_path, capsys):
     """Ctrl-C, kill -9 and SIGTERM in turn, each time continued; all of it tells in no digit of the result."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"

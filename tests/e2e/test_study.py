@@ -128,6 +128,7 @@ def test_a_comparison_of_costs_needs_no_study(program, tmp_path):
     assert not list((tmp_path / "multirun").glob("studies/*"))
 
 
+@pytest.mark.slow
 def test_a_study_that_is_interrupted_says_so_to_the_shell(tmp_path):
     paths = (f"paths.multirun={tmp_path}/multirun", f"paths.experiments={tmp_path}/experiments")
     words = [*SMALL, *paths, "attention=mla,gqa", "seed=1,2", "stop.steps=5000", "study.slots=1", "-m"]

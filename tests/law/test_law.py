@@ -51,6 +51,7 @@ def test_neither_the_order_of_rows_nor_the_unit_of_loss_matters(order, unit: flo
     assert other.objective == pytest.approx(found.objective, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = {"alpha": 0, "exponent": 0}
     for seed in range(20):

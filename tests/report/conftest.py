@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import run
 from tests.runs import SMALL
@@ -26,9 +27,20 @@ TRAINED = (
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder that holds its `multirun` and `experiments`."""
-    folder = tmp_path_factory.mktemp("real")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that holds its `multirun` and `experiments`, trained once for all processes of the tests, which only
+    read it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "trained").exists():
+            folder.mkdir()
+            _train(folder)
+            (folder / "trained").touch()
+    return folder
+
+
+def _train(folder: Path) -> None:
     base = [word for word in SMALL if not word.startswith("model.dim")]
     paths = [f"paths.multirun={folder}/multirun", f"paths.experiments={folder}/experiments"]
     with pytest.MonkeyPatch.context() as patch:
@@ -36,4 +48,3 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["run.py", *base, *paths, *TRAINED, "-m"])
         assert run.main() == 0
-    yield folder
