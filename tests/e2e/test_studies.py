@@ -18,6 +18,8 @@ from tests.study import targets
 from tests.study.definitions import plans
 from tests.study.studies import run_study
 
+pytestmark = pytest.mark.slow
+
 TUNED = ("attention=mla,gqa", "lr.peak=tag(log, interval(1e-3, 1e-1))", "seed=1,2", "study.trials=1")
 
 

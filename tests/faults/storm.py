@@ -52,14 +52,18 @@ class Storm:
     writers: list[str] = field(default_factory=list)
 
     def rage(self, *, runs: int, workers: int, pause: tuple[float, float]) -> None:
-        """Kill so many runs and workers, with a pause between two kills; then let the study come to its end."""
+        """Kill so many runs and workers, with a pause between two kills; then let the study come to its end.
+
+        Workers die evenly among the runs, not at random: a quick study would be over before its only one was drawn.
+        """
         worker = self.start()
         with self.watched():
             while worker.poll() is None:
                 time.sleep(self.random.uniform(*pause))
                 children = [child for server in _children(worker.pid) for child in _children(server.pid)]
                 left = {"run": runs - self.kills["run"], "worker": workers - self.kills["worker"]}
-                if children and left["worker"] > 0 and self.random.random() < left["worker"] / sum(left.values()):
+                due = self.kills["run"] >= (self.kills["worker"] + 1) * runs / (workers + 2)
+                if children and left["worker"] > 0 and due:
                     self.kill_worker(worker)
                     worker = self.start()
                 elif children and left["run"] > 0:

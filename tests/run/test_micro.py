@@ -20,6 +20,7 @@ from tests.runs import small
 HUNGRY = ("context=2048", "batch.tokens=16384", "data.count=1000", "stop.steps=2", "eval.evaluations=1", "eval.batch=1")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_oom_and_fits_in_quarters(tmp_path):
     spec, _ = small(tmp_path, *HUNGRY)
     held = activation_bytes(spec)
