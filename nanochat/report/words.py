@@ -123,7 +123,7 @@ def _scale(scale: ScaleFinding, analysis: Analysis) -> Iterator[Words]:
     if leader is None:
         scored = [_alone(arm.name, scale) for arm in scale.arms if arm.result.finite]
         baseline = f"{analysis.frame.definition.reading.baseline} has no result to hold {listed(scored)} against"
-        yield f"{where}{f'no verdict, {baseline}' if scored else 'no result, no confirming run is complete'}."
+        yield _begun(where, f"no verdict, {baseline}." if scored else "no result, no confirming run is complete.")
         return
     sd, count = leader.result.sd, len(leader.result.finite)
     spread = f" (± {sd:.4f} over {count} seeds)" if sd is not None else ""
@@ -135,19 +135,24 @@ def _scale(scale: ScaleFinding, analysis: Analysis) -> Iterator[Words]:
     if not scale.pairs:
         others = [_alone(arm.name, scale) for arm in scale.arms if arm is not leader and not arm.result.finite]
         lacks = f"{listed(others)} {'have' if len(others) > 1 else 'has'} no result"
-        yield f"{where}no verdict, {lacks if others else 'no two arms share a seed'}. {head}."
+        yield _begun(where, f"no verdict, {lacks if others else 'no two arms share a seed'}. {head}.")
         return
     seeds = max(pair.difference.seeds for pair in scale.pairs)
     if seeds < FEWEST_SEEDS:
         rule = f"{seeds} seed{'s' if seeds != 1 else ''} cannot tell arms apart; {FEWEST_SEEDS} are the least that can"
-        yield f"{where}undecided, {rule}. Lowest mean: {head}."
+        yield _begun(where, f"undecided, {rule}. Lowest mean: {head}.")
         return
     if analysis.frame.definition.reading.baseline is not None:
         yield f"{where}{head}. {_groups(scale, leader)}"
     elif leader.standing.word == "best":
         yield f"{where}{name} is best, every other arm is worse: {head}."
     else:
-        yield f"{where}lowest mean: {head}. {_groups(scale, leader)}"
+        yield _begun(where, f"lowest mean: {head}. {_groups(scale, leader)}")
+
+
+def _begun(where: Words, sentence: Words) -> Words:
+    """The sentence after where it holds; at its beginning where there is only one place."""
+    return f"{where}{sentence}" if where else sentence[0].upper() + sentence[1:]
 
 
 def _groups(scale: ScaleFinding, leader: ArmFinding) -> Words:

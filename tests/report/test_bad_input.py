@@ -107,7 +107,7 @@ def test_an_arm_that_failed_leaves_the_others_their_verdict(tmp_path):
     ends = {**CLEAR, "alibi": FAILED, "late": ("diverged", 3.0, 3.1), "sparse": ("oom", "failed", 1.7)}
     analysis, notebook = reported(tmp_path, ends)
     verdict = " ".join(words.verdict(analysis))
-    assert "lowest mean: mla" in verdict and "Worse: gqa by" in verdict
+    assert "Lowest mean: mla" in verdict and "Worse: gqa by" in verdict
     assert "Without a result: alibi" in verdict
     assert "late (3 seeds are the least that can)" in verdict
     caveats = " ".join(words.caveats(analysis))
@@ -127,7 +127,7 @@ def test_one_seed_of_four_that_diverged_is_left_out_and_said():
 
 def test_arms_that_share_no_seed_have_no_difference():
     analysis = framed({"mla": (1.5, "oom"), "gqa": ("oom", 2.0)})
-    assert words.verdict(analysis)[0].startswith("no verdict, no two arms share a seed")
+    assert words.verdict(analysis)[0].startswith("No verdict, no two arms share a seed")
 
 
 def test_pruned_trials_choices_and_conditions_are_shown(tmp_path):

@@ -22,7 +22,7 @@ TURNING = {**GROWING, "gqa @ small": (1.9, 1.911, 1.919)}
     ("ends", "reading", "said"),
     [
         (CLEAR, Reading(), "mla is best, every other arm is worse: mla scores 1.5100 bits"),
-        (CLOSE, Reading(rope=0.002), "lowest mean: mla scores 1.5100 bits per byte on the test documents"),
+        (CLOSE, Reading(rope=0.002), "Lowest mean: mla scores 1.5100 bits per byte on the test documents"),
         (CLOSE, Reading(rope=0.002), "Equivalent to it: gqa."),
         (LOOSE, Reading(), "Undecided against it: gqa ("),
         (CLEAR, Reading(baseline="gqa"), "Better: mla by 0.5033."),
@@ -51,7 +51,7 @@ def test_looks_widen_what_power_is_read_at():
 def test_a_baseline_without_a_result_leads_nothing():
     analysis = framed({"mla": ("oom",) * 3, "gqa": (1.5, 1.6, 1.7)}, reading=Reading(baseline="mla"))
     assert analysis.scales[0].leader is None
-    assert words.verdict(analysis) == ["no verdict, mla has no result to hold gqa against."]
+    assert words.verdict(analysis) == ["No verdict, mla has no result to hold gqa against."]
 
 
 def test_an_arm_that_shares_no_seed_is_not_the_leader():
