@@ -12,6 +12,7 @@ import numpy as np
 
 from nanochat.report.documents import Documents, same_documents
 from nanochat.report.frame import Frame
+from nanochat.report.views import View, views
 from nanochat.stats import FEWEST_SEEDS
 from nanochat.stats.effect import standardised, superiority
 from nanochat.stats.paired import Difference, Word
@@ -136,6 +137,11 @@ class Analysis:
     @cached_property
     def scales(self) -> list[ScaleFinding]:
         return [self._scale(part) for part in self.judged]
+
+    @cached_property
+    def views(self) -> list[View]:
+        """The comparison at equal budgets; of nothing where scores cannot be compared."""
+        return [] if self.obstacles else views(self.frame)
 
     @cached_property
     def trends(self) -> list[TrendFinding]:

@@ -40,7 +40,7 @@ def collect(
 
 def _curve(row: table.Row, runs: Path) -> list[table.Row]:
     """All rows of a confirming run; of a tuning trial, of which there may be thousands, those with a validation."""
-    found = read(runs / row["key"] / RunFolder(runs / row["key"]).metrics_file.name)
+    found = read(RunFolder(runs / row["key"]).metrics_file)
     return found if row["phase"] == "seed" else [line for line in found if line.get("valid_bpb") is not None]
 
 

@@ -14,6 +14,7 @@ from nanochat.report.evidence import earlier
 from nanochat.report.notebook import AGAIN, CURVES, EVIDENCE, SCORES, Columns, read_by_key
 from nanochat.study import table
 from nanochat.study.definition import Definition, read_definition
+from nanochat.study.judge import scales_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Frame:
 
     @cached_property
     def scales(self) -> list[str]:
-        return list(dict.fromkeys(arm.scale for arm in self.definition.arms))
+        return scales_of(self.definition)
 
     @property
     def axes(self) -> list[str]:

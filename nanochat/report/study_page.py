@@ -17,7 +17,7 @@ from nanochat.report.learning import learning_curves
 from nanochat.report.models import MEASURES, models
 from nanochat.report.page import div, render
 from nanochat.report.provenance import command, configs, sources
-from nanochat.report.views import BUDGETS, views
+from nanochat.report.views import BUDGETS
 
 
 def write_page(analysis: Analysis, path: Path) -> None:
@@ -30,7 +30,6 @@ def write_page(analysis: Analysis, path: Path) -> None:
             "number": number_text,
             "param": param_text,
             "difference": words.difference_text,
-            "interval": words.interval,
             "seeds_text": words.seeds_text,
             "percent": lambda value: "–" if value is None else f"{value:.1%}",
         },
@@ -42,7 +41,7 @@ def write_page(analysis: Analysis, path: Path) -> None:
         estimand=words.estimand(analysis),
         scales=[_scale(analysis, scale) for scale in analysis.scales],
         across=div(across(analysis)) if analysis.trends else None,
-        views=[] if analysis.obstacles else views(frame),
+        views=analysis.views,
         budgets=BUDGETS,
         models=models(analysis),
         measures=MEASURES,

@@ -9,7 +9,6 @@ from typing import Any
 from nanochat.report import words
 from nanochat.report.analysis import Analysis, ArmFinding
 from nanochat.report.models import models
-from nanochat.report.views import views
 
 SCHEMA = 1
 
@@ -39,7 +38,7 @@ def verdicts(analysis: Analysis) -> dict[str, Any]:
                 for scale in analysis.scales
             ],
             "across": analysis.trends,
-            "views": [] if analysis.obstacles else views(frame),
+            "views": analysis.views,
             "models": [
                 {
                     field.name: getattr(model, field.name)

@@ -12,7 +12,6 @@ from nanochat.report.notebook import Columns
 from nanochat.stats.paired import Difference, difference
 from nanochat.stats.standing import leader
 from nanochat.study import table
-from nanochat.study.judge import scales_of
 
 BUDGETS = {"tokens": "training tokens", "flops": "training FLOPs", "seconds": "seconds of training"}
 
@@ -31,7 +30,7 @@ class View:
 
 def views(frame: Frame) -> list[View]:
     """One for each scale and budget where at least two arms have curves."""
-    found = [_view(frame, scale, budget) for scale in scales_of(frame.definition) for budget in BUDGETS]
+    found = [_view(frame, scale, budget) for scale in frame.scales for budget in BUDGETS]
     return [view for view in found if view is not None]
 
 
