@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,14 @@ def reopen(config: Mapping[str, Any], words: Sequence[str]) -> tuple[Study, bool
     overrides = merge(stored.command, own, [f"study.name={stored.name}"])
     fixed = [override.text for override in parse_overrides(overrides) if override.sweep is None]
     study = open_study(compose(fixed), overrides)
-    named = {typed_key(word).removeprefix("study.") for word in own} & READING
-    reading = replace(stored.reading, **{name: getattr(study.spec.reading, name) for name in named})
-    study = study.over(replace(study.definition, reading=reading))
+    study = study.over(replace(study.definition, reading=reread(stored.reading, own, spec=study.spec)))
     return study, any(typed_key(word) in BUDGET for word in words)
+
+
+def reread(reading: Reading, words: Sequence[str], *, spec: CompareSpec, names: Collection[str] = READING) -> Reading:
+    """The reading with what of `names` the overrides `words` say anew, as `spec` has it."""
+    said = {typed_key(word).removeprefix("study.") for word in words} & set(names)
+    return replace(reading, **{name: getattr(spec.reading, name) for name in said})
 
 
 def _decides_search(word: str) -> bool:

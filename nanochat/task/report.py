@@ -20,12 +20,12 @@ from nanochat.study import table
 from nanochat.study.axes import typed_key
 from nanochat.study.compare import CompareSpec, folder_of
 from nanochat.study.definition import FILE, plain, read_definition
-from nanochat.study.reopen import folders, look
+from nanochat.study.reopen import READING, folders, look, reread
 from nanochat.task.base import StudyTaskSpec
 from nanochat.task.conclude import show
 
 # How scores are read may be said anew; what was run may not.
-READING = ("study.rope", "study.baseline", "study.generalise")
+REREAD = READING - {"looks"}
 
 
 class ReportSpec(StudyTaskSpec):
@@ -37,7 +37,7 @@ class ReportSpec(StudyTaskSpec):
         folder = folder_of(spec, how, name=spec.name or notebook.name)
         if (folder / FILE).exists():
             _collect(folder, notebook, spec=spec, how=how)
-        if any(typed_key(word) in READING for word in words):
+        if any(typed_key(word).removeprefix("study.") in REREAD for word in words):
             _read_otherwise(notebook, spec, words)
         analysis = write_report(notebook)
         show(analysis, console)
@@ -76,7 +76,6 @@ def _read_otherwise(notebook: Path, spec: CompareSpec, words: Sequence[str]) -> 
         raise spec_error(
             "study.looks", list(definition.reading.looks), "fix how this study is read", "leave it as it is"
         )
-    typed = {typed_key(word).partition(".")[2] for word in words if typed_key(word) in READING}
-    reading = replace(definition.reading, **{name: getattr(spec, name) for name in typed})
+    reading = reread(definition.reading, words, spec=spec, names=REREAD)
     reading.check(definition.arms, seeds=len(definition.seeds))
     write_json(notebook / FILE, plain(replace(definition, reading=reading)))
