@@ -91,7 +91,7 @@ def _arms(state: State) -> Table:
         scores = [trial.score for trial in seeds if trial is not None and trial.score is not None]
         table.add_row(
             Text(arm.name),
-            f"{sum(t.finished for t in tuning)}/{state.store.limit(arm) + len(book.imported[arm.name])}",
+            f"{sum(t.finished for t in tuning)}/{state.store.agenda.limit(arm) + len(book.imported[arm.name])}",
             ", ".join(f"{count} {status}" for status, count in sorted(ends.items())),
             number_text(best.score if best else None),
             Text(at),
@@ -132,6 +132,6 @@ def _next(state: State) -> list[str]:
         lines.append(f"again what failed:  python run.py task=study study.name={name} task.retry=failed")
     if not state.store.done():
         lines.append(f"go on, or join:     python run.py task=worker study.name={name}")
-    elif more := state.store.more(20):
+    elif more := state.store.agenda.more(20):
         lines.append(f"more trials:        python run.py task=worker study.name={name} study.trials={more}")
     return lines

@@ -20,11 +20,11 @@ from nanochat.run.reports import reports
 from nanochat.run.spec import RunSpec, Settings, run_spec
 from nanochat.run.train import validation_steps
 from nanochat.sampler.base import SamplerSpec
+from nanochat.study.agenda import Plan
 from nanochat.study.axes import Arm, Axes, merge
 from nanochat.study.conditions import lookup, probes, under, with_conditions
 from nanochat.study.definition import Definition
 from nanochat.study.reading import Reading
-from nanochat.study.store import Plan
 from nanochat.study.trial import Trial
 
 

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat.study.budget import Budget
+from nanochat.study.comparing import SKIPPED
 from nanochat.study.definition import Definition
 from nanochat.study.journal import mend
 from nanochat.study.lease import Leases
-from nanochat.study.store import SKIPPED, Store
+from nanochat.study.store import Store
 from nanochat.study.trial import Trial, best_of
 from tests.study.definitions import definition, deserved, plans
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nanochat.core.compose import Interval
+from nanochat.study.agenda import Plan
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.definition import Definition
-from nanochat.study.store import Plan
 from nanochat.study.trial import Trial
 
 PEAK = Axis("lr.peak", Interval(1e-4, 1e-1, log=True, integer=False))

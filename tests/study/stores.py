@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nanochat.study.agenda import Plan
 from nanochat.study.axes import Arm
 from nanochat.study.budget import Budget
 from nanochat.study.definition import Definition
 from nanochat.study.lease import Leases
-from nanochat.study.store import Plan, Store
+from nanochat.study.store import Store
 from nanochat.study.trial import Trial
 from tests.study.definitions import deserved, plans
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from nanochat.core.compose import Choice, Interval
 from nanochat.core.errors import SpecError
+from nanochat.study.agenda import Plan
 from nanochat.study.axes import Arm, Axis
 from nanochat.study.budget import HOUR, Budget
 from nanochat.study.definition import Definition
-from nanochat.study.store import Plan, Store
+from nanochat.study.store import Store
 from nanochat.study.trial import Trial
 from tests.study.definitions import definition
 from tests.study.stores import finish, seen, working
