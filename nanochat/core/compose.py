@@ -114,7 +114,9 @@ def forget_composed() -> None:
 
 
 def quoted(word: str) -> str:
-    """A word of the command line for Hydra, which takes `retry(2)` for a function of its own, in quotes."""
+    """A word of the command line for Hydra, in quotes where it would take `retry(2)` for a function of its own, or a
+    run's key that looks like one, as 12e4567890123456, for a number."""
+    word = re.sub(r"^((?:start|task)\.run=)([0-9a-f]{16})$", r"\1'\2'", word)
     return re.sub(r"^(\+*study\.on_failure=)(\w+\([^()]*\))$", r"\1'\2'", word)
 
 

@@ -8,5 +8,8 @@ from nanochat.lr.base import LRSpec
 class ConstantSpec(LRSpec):
     """The peak, held to the end."""
 
+    def decay_begins(self, steps: int) -> int | None:
+        return steps
+
     def factor(self, progress: float) -> float:
         return 1.0

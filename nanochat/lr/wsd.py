@@ -12,6 +12,9 @@ from pydantic import Field
 from nanochat.core.spec import Share
 from nanochat.lr.base import LRSpec
 
+ROUNDING = 1e-9
+"""Of steps: (1 - 0.9)·10 is a little less than one."""
+
 
 class WSDSpec(LRSpec):
     """decay: share of what follows the warm-up in which the rate falls · floor: what it falls to, as a share of the
@@ -20,6 +23,11 @@ class WSDSpec(LRSpec):
 
     decay: Annotated[float, Field(gt=0, le=1)]
     floor: Share
+
+    def decay_begins(self, steps: int) -> int | None:
+        warmup = self.warmup_steps(steps)
+        stable = int((1 - self.decay) * (steps - warmup) + ROUNDING)
+        return warmup + stable if stable > 0 else None
 
     def factor(self, progress: float) -> float:
         into = max(0.0, progress - (1 - self.decay)) / self.decay

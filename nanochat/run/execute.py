@@ -6,6 +6,7 @@ import functools
 import os
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from nanochat.run.ranks import check_ranks
 from nanochat.run.reports import repeat
 from nanochat.run.spec import RunSpec, Settings
 from nanochat.run.train import train
+from nanochat.run.trunk import begin, trunk_state
 from nanochat.trainer.callbacks.guard import Diverged
 from nanochat.trainer.control import Control
 from nanochat.trainer.ranks import Ranks
@@ -113,10 +115,12 @@ def _execute(
         repeat(folder, control=control)
         return known
     _meet_earlier_code(folder, settings=settings, code=source.code)
+    begins = spec.start.run is not None and not folder.state_file.exists()
+    trunk = trunk_state(spec, settings=settings, code=source.code) if begins else None
     use_machine(spec, crew.ranks)
     folder.result_file.unlink(missing_ok=True)
     try:
-        describe = functools.partial(_describe, spec, folder, source)
+        describe = functools.partial(_describe, spec, folder, source, trunk)
         used = spec.replace(batch=spec.batch.replace(micro=micro))
         with crew:
             result = train(
@@ -153,12 +157,15 @@ def _meet_earlier_code(folder: RunFolder, *, settings: Settings, code: dict[str,
         folder.clear()
 
 
-def _describe(spec: RunSpec, folder: RunFolder, source: Origin) -> None:
-    """`run.json`: written once the texts are known to be good, so that nothing stands for a run that cannot be."""
+def _describe(spec: RunSpec, folder: RunFolder, source: Origin, trunk: Path | None) -> None:
+    """`run.json`, and the state in `trunk` to go on from: written once the texts are known to be good, so that nothing
+    stands for a run that cannot be."""
     write_json(
         folder.spec_file,
         {"schema": 1, "key": folder.key, "run": dump(spec), **source._asdict()},
     )
+    if trunk is not None:
+        begin(spec, trunk, folder=folder)
 
 
 def use_machine(spec: RunSpec, ranks: Ranks) -> None:
@@ -186,7 +193,7 @@ def _code_changed(folder: RunFolder, changed: list[str]) -> SpecError:
 def _reached(spec: RunSpec, folder: RunFolder) -> dict[str, int]:
     """How far a run came that did not end well: up to its last row."""
     rows = read(folder.metrics_file)
-    steps = rows[-1]["step"] if rows else 0
+    steps = rows[-1]["step"] if rows else spec.first_step
     return {"steps": steps, "tokens": steps * spec.batch.tokens}
 
 

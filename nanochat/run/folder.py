@@ -49,6 +49,14 @@ class RunFolder:
     def key(self) -> str:
         return self.path.name
 
+    def milestone_file(self, tokens: int) -> Path:
+        """The state after so many training tokens, which stays for longer runs to go on from."""
+        return self.path / f"at-{tokens}.ckpt"
+
+    def milestones(self) -> list[int]:
+        """After how many training tokens a state was kept."""
+        return sorted(int(path.stem.removeprefix("at-")) for path in self.path.glob("at-*.ckpt"))
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
         """Hold the folder if nobody else does: yields whether it is held."""
@@ -93,7 +101,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget what an earlier attempt left; the log stays."""
-        for path in (self.result_file, self.state_file, self.model_file, self.record_file, self.metrics_file):
+        kept = [self.milestone_file(tokens) for tokens in self.milestones()]
+        for path in (self.result_file, self.state_file, self.model_file, self.record_file, self.metrics_file, *kept):
             path.unlink(missing_ok=True)
 
 

@@ -16,7 +16,7 @@ from nanochat.run.evaluation import Evaluation
 from nanochat.run.execute import use_machine
 from nanochat.run.folder import RunFolder
 from nanochat.run.spec import RunSpec, Settings
-from nanochat.run.train import build_module, unsharded, validation_steps
+from nanochat.run.train import build_module, kept_states, unsharded, validation_steps
 from nanochat.trainer.callbacks.checkpoint import Checkpoint
 from nanochat.trainer.callbacks.guard import Diverged, Guard
 from nanochat.trainer.callbacks.record import Record
@@ -84,7 +84,13 @@ def train_along(spec: RunSpec, ranks: Ranks, *, folder: RunFolder, settings: Set
         batch_tokens=spec.batch.tokens,
         epoch_tokens=sequences.epoch_tokens,
     )
-    saver = Checkpoint(folder.state_file, control=control, seconds=settings.checkpoint, ranks=ranks)
+    saver = Checkpoint(
+        folder.state_file,
+        keep=kept_states(spec, folder),
+        control=control,
+        seconds=settings.checkpoint,
+        ranks=ranks,
+    )
     resume = folder.state_file if step else None
     done = fit(module, batches=batches, spec=spec.trainer, callbacks=[Guard(), recorder, saver], resume=resume)
     if done == spec.steps:

@@ -24,6 +24,7 @@ from nanochat.norm.base import NormSpec
 from nanochat.objective.base import ObjectiveSpec
 from nanochat.optimizer.base import OptimizerSpec
 from nanochat.position.base import PositionSpec
+from nanochat.run.start import StartSpec
 from nanochat.tokenizer.base import TokenizerSpec
 from nanochat.trainer.spec import TrainerSpec
 
@@ -87,6 +88,7 @@ class RunSpec(Spec):
     context: Count
     batch: BatchSpec
     stop: StopSpec
+    start: StartSpec
     grad_clip: Positive | None
     model: TransformerSpec
     attention: AttentionSpec
@@ -125,8 +127,24 @@ class RunSpec(Spec):
 
     @property
     def tokens(self) -> int:
-        """Training tokens of a resolved run."""
+        """Training tokens of a resolved run, counted from scratch."""
         return self.steps * self.batch.tokens
+
+    @property
+    def first_step(self) -> int:
+        """Optimizer steps that are done when it begins: those of the run that it continues."""
+        return (self.start.tokens or 0) // self.batch.tokens
+
+    @property
+    def own_tokens(self) -> int:
+        """Training tokens of a resolved run without those of the run that it continues."""
+        return self.tokens - (self.start.tokens or 0)
+
+    @property
+    def milestone(self) -> int | None:
+        """Training tokens after which a resolved run keeps its state, for longer ones to go on from."""
+        step = self.lr.decay_begins(self.steps)
+        return step * self.batch.tokens if step is not None and step > self.first_step else None
 
     def resolve(self) -> Self:
         """Fill every null that means *derived*, and check what depends on more than one part.
@@ -141,10 +159,15 @@ class RunSpec(Spec):
         if trainer.compile:
             _part("ffn", architecture.ffn.check_compile, precision=trainer.precision)
         _part("objective", self.objective.check, context=self.context)
+        stop = self.stop.resolve(batch_tokens=self.batch.tokens)
+        assert stop.steps is not None
+        _part("lr", self.lr.check, steps=stop.steps)
+        decay = self.lr.decay_begins(stop.steps)
+        _part("start", self.start.check, batch_tokens=self.batch.tokens, steps=stop.steps, decay=decay)
         return self.replace(
             trainer=trainer,
             batch=batch,
-            stop=_part("stop", self.stop.resolve, batch_tokens=self.batch.tokens),
+            stop=stop,
             eval=_part("eval", self.eval.resolve, context=self.context),
             **{name: getattr(architecture, name) for name in ARCHITECTURE},
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -85,7 +86,13 @@ def train(
         FirstBatch(decode=corpus.tokenizer.decode, write=folder.log),
         Guard(),
         recorder,
-        Checkpoint(folder.state_file, control=control, seconds=settings.checkpoint, ranks=ranks),
+        Checkpoint(
+            folder.state_file,
+            keep=kept_states(spec, folder),
+            control=control,
+            seconds=settings.checkpoint,
+            ranks=ranks,
+        ),
     ]
     over = f", over {ranks.count} ranks" if ranks.count > 1 else ""
     folder.log(f"training from step {step} of {spec.steps} ({spec.tokens:,} tokens){over}")
@@ -158,6 +165,12 @@ def validation_steps(spec: RunSpec) -> frozenset[int]:
     return frozenset(round(spec.steps * (i + 1) / count) for i in range(count))
 
 
+def kept_states(spec: RunSpec, folder: RunFolder) -> dict[int, Path]:
+    """The steps after which a run keeps its state for longer ones, and where."""
+    tokens = spec.milestone
+    return {} if tokens is None else {tokens // spec.batch.tokens: folder.milestone_file(tokens)}
+
+
 def finish(
     spec: RunSpec,
     *,
@@ -183,6 +196,7 @@ def finish(
         "non_embedding_params": spec.architecture.non_embedding_params(vocab=spec.tokenizer.ids, context=spec.context),
         "flops": training.flops * spec.tokens,
         "flops_mfu": training.flops_mfu * spec.tokens,
+        "flops_spent": training.flops * spec.own_tokens,
         "state_bytes_per_token": cost.state_bytes,
         "test": summary(test),
         "valid": summary(valid),

@@ -28,6 +28,7 @@ from nanochat.lr.constant import ConstantSpec
 from nanochat.model.block import Block
 from nanochat.report.coordinates import Coordinates, slope_text, write_page
 from nanochat.run.spec import RunSpec, Settings, StopSpec
+from nanochat.run.start import StartSpec
 from nanochat.run.train import build_module
 from nanochat.task.base import TaskSpec
 from nanochat.trainer.fit import Batches, fit
@@ -81,6 +82,7 @@ class CoordinateCheckSpec(TaskSpec):
         """The resolved runs, one for each width, from the narrowest on. Raises `SpecError` where one cannot be."""
         run = run.replace(
             stop=StopSpec(steps=self.steps + 1, tokens=None),
+            start=StartSpec(run=None, tokens=None),
             lr=ConstantSpec(peak=run.lr.peak, warmup=0.0, factors=run.lr.factors),
             trainer=run.trainer.replace(compile=False),  # a compiled model's parts cannot be watched
         )

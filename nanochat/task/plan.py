@@ -14,6 +14,7 @@ from nanochat.report.planned import view
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.memory import training_memory
 from nanochat.run.spec import RunSpec, Settings
+from nanochat.run.trunk import trunk_state
 from nanochat.study.calibrate import Pace, Unknown, calibrate, told_by_run
 from nanochat.study.compare import Study
 from nanochat.study.plan import Plan, plan_arm
@@ -26,8 +27,11 @@ class PlanSpec(TaskSpec):
     def perform(self, run: RunSpec, *, settings: Settings) -> int:
         key = identify(run, cache=settings.paths.cache)
         console = Console(highlight=False, soft_wrap=True)
+        folder = RunFolder(settings.paths.runs / key)
+        state = folder.result()
+        if run.start.run is not None and state is None:
+            trunk_state(run, settings=settings)
         console.print(run_table(run))
-        state = RunFolder(settings.paths.runs / key).result()
         console.print(f"run {key}: {state['status'] if state else 'not begun'}")
         return 0
 
@@ -46,9 +50,13 @@ def run_table(run: RunSpec) -> Table:
         ("  without embedding and head", f"{body:,}"),
         ("  active for one token", f"{cost.active_params:,}"),
         ("training tokens", f"{run.tokens:,} in {run.steps:,} steps of {run.batch.tokens:,}"),
+        *_shared(run),
         ("tokens per parameter", f"{run.tokens / cost.params:.1f}"),
         ("training FLOPs per token", f"{training.flops:.3e} (MFU convention {training.flops_mfu:.3e})"),
-        ("training FLOPs", f"{training.flops * run.tokens:.3e} (MFU convention {training.flops_mfu * run.tokens:.3e})"),
+        (
+            "training FLOPs" if run.start.run is None else "training FLOPs to be spent",
+            f"{training.flops * run.own_tokens:.3e} (MFU convention {training.flops_mfu * run.own_tokens:.3e})",
+        ),
         ("decoding state per token", f"{cost.state_bytes:,.0f} bytes at 2 bytes an element"),
         ("weights, gradients, optimizer", mebibytes(memory.weights + memory.gradients + memory.optimizer)),
         ("kept by a forward pass", mebibytes(memory.activations)),
@@ -57,6 +65,14 @@ def run_table(run: RunSpec) -> Table:
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _shared(run: RunSpec) -> list[tuple[str, str]]:
+    """Which of the tokens another run has trained on already, and which are left to this one."""
+    if run.start.run is None:
+        return []
+    own = f"{run.own_tokens:,} in {run.steps - run.first_step:,} steps"
+    return [("  done, in run " + run.start.run, f"{run.start.tokens:,}"), ("  to be trained", own)]
 
 
 def mebibytes(count: int | None) -> str:

@@ -41,6 +41,8 @@ def show(result: dict[str, Any], *, folder: RunFolder, again: bool) -> None:
     else:
         console.print(f"run {folder.key} {'was complete already' if again else 'is complete'}")
         console.print(_table(result))
+        for tokens in folder.milestones():
+            console.print(f"longer runs can go on from it: start.run={folder.key} start.tokens={tokens}")
     console.print(f"files: {folder.path}")
 
 

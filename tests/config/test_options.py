@@ -16,6 +16,7 @@ from nanochat.core.errors import SpecError
 from nanochat.core.spec import TARGET, Spec, load
 from nanochat.init.base import InitSpec
 from nanochat.run.spec import BatchSpec, PathsSpec, RunSpec, Settings, StopSpec
+from nanochat.run.start import StartSpec
 from nanochat.task.base import validate
 
 WITHOUT_OPTIONS = ("experiment", "schedule")  # folders of files that are no component: nothing in a run's config
@@ -90,7 +91,7 @@ def test_every_field_of_a_yaml_is_explained(group, name):
 def test_the_top_level_is_the_run_and_how_it_is_carried_out():
     config = compose([])
     assert set(config) == {*RunSpec.model_fields, *Settings.model_fields, "task", "study", "sampler", "pruner"}
-    for key, spec in (("batch", BatchSpec), ("stop", StopSpec), ("paths", PathsSpec)):
+    for key, spec in (("batch", BatchSpec), ("stop", StopSpec), ("start", StartSpec), ("paths", PathsSpec)):
         assert set(config[key]) == set(spec.model_fields)
     assert not set(RunSpec.model_fields) & set(Settings.model_fields)
     assert all(field.is_required() for spec in (RunSpec, Settings) for field in spec.model_fields.values())

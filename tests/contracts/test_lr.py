@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import cache
 from itertools import pairwise
@@ -14,14 +15,15 @@ from hypothesis import strategies as st
 
 from nanochat.core.compose import compose
 from nanochat.core.errors import SpecError
-from nanochat.core.spec import load
+from nanochat.core.spec import canonical_json, hash_of, load
 from nanochat.lr.base import FactorsSpec, LRSpec
 from nanochat.lr.constant import ConstantSpec
 from nanochat.lr.cosine import CosineSpec
 from nanochat.lr.linear import LinearSpec
 from nanochat.lr.wsd import WSDSpec
+from nanochat.run.spec import run_spec
 from nanochat.trainer.module import LanguageModel
-from tests.runs import run_small
+from tests.runs import run_small, small
 
 NAMES = options.names("lr")
 ALIKE = FactorsSpec(embedding=1.0, hidden=1.0, head=1.0, vector=1.0)
@@ -97,6 +99,67 @@ def test_rates_that_make_no_sense_are_refused(name, changes):
     [key] = changes
     with pytest.raises(SpecError, match=f"{key}="):
         schedule(name, **changes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_warm_up_in_steps_is_the_same_in_every_run(name):
+    spec = schedule(name, peak=2.0, warmup=4)
+    for steps in (5, 10, 1000):
+        assert [spec.rate(step, steps=steps) for step in range(5)] == [0.5, 1.0, 1.5, 2.0, 2.0]
+
+
+def test_one_step_is_not_the_whole_run():
+    """1 is a step, 1.0 a share, in the Spec and in its JSON."""
+    one, whole = schedule("cosine", warmup=1), schedule("cosine", warmup=1.0)
+    assert (one.warmup_steps(10), whole.warmup_steps(10)) == (1, 10)
+    assert one != whole and hash_of(one) != hash_of(whole) and len({one, whole}) == 2
+    for spec in (one, whole, schedule("cosine", warmup=20), schedule("cosine", warmup=0.05)):
+        again = load(json.loads(canonical_json(spec)), LRSpec)
+        assert again == spec and type(again.warmup) is type(spec.warmup) and hash(again) == hash(spec)
+    assert schedule("cosine", warmup=20.0) == schedule("cosine", warmup=20)
+    assert schedule("cosine", warmup=0) == schedule("cosine", warmup=0.0)
+    for typed, found in (("1", 1), ("1.0", 1.0), ("2e1", 20), ("0", 0.0)):
+        warmup = run_spec(compose([f"lr.warmup={typed}"])).lr.warmup
+        assert warmup == found and type(warmup) is type(found)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "said"),
+    [
+        ("8", "lr.warmup=8: must be shorter than the run of 8 steps; try 0.05"),
+        ("100", "lr.warmup=100: must be shorter than the run of 8 steps"),
+        ("1.0", "lr.warmup=1.0: must be shorter than the run of 8 steps; 1 would be one step"),
+        ("1.5", "lr.warmup=1.5: must be"),
+    ],
+)
+def test_a_warm_up_that_leaves_nothing_is_refused(tmp_path, warmup, said):
+    with pytest.raises(SpecError) as error:
+        small(tmp_path, f"lr.warmup={warmup}")
+    assert said in str(error.value)
+    assert small(tmp_path, "lr.warmup=7")[0].lr.warmup == 7
+
+
+@given(steps=st.integers(1, 400), warmup=st.integers(1, 20) | st.floats(0, 0.9), decay=st.floats(0.01, 1))
+def test_before_its_decay_begins_a_run_is_as_long_as_any(steps, warmup, decay):
+    """The rates up to there are those of a constant rate, so of runs of every length; soon after they are not."""
+    spec = schedule("wsd", peak=2.0, warmup=warmup, decay=decay)
+    begins = spec.decay_begins(steps)
+    warm = spec.warmup_steps(steps)
+    if begins is None:
+        assert (1 - decay) * (steps - warm) < 1
+        return
+    assert warm < begins <= steps
+    assert all(spec.rate(step, steps=steps) == 2.0 for step in range(warm, begins))
+    assert all(spec.rate(step, steps=steps) < 2.0 for step in range(begins + 2, steps))
+
+
+def test_where_the_decay_begins_by_hand():
+    assert schedule("wsd", warmup=20, decay=0.2).decay_begins(520) == 420
+    assert schedule("wsd", warmup=0.1, decay=0.4).decay_begins(100) == 64
+    assert schedule("wsd", warmup=0.0, decay=0.9).decay_begins(10) == 1  # (1 - 0.9)·10 is 0.9999999999999998
+    assert schedule("wsd", warmup=0.1, decay=1.0).decay_begins(100) is None
+    assert schedule("constant", warmup=20).decay_begins(100) == 100
+    assert schedule("cosine", warmup=20).decay_begins(100) is None
 
 
 def test_training_steps_with_the_rates_of_the_schedule(tmp_path, monkeypatch):

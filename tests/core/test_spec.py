@@ -194,8 +194,8 @@ CONFIGURATIONS = (
     ("attention=mha", "ffn=mlp", "data=text", "data.path=texts/*.txt", "grad_clip=null", "model=micro"),
 )
 
-# Not to be changed alone: exactly one of the two rules is given.
-TIED = {"stop.tokens"}
+# Not to be changed alone: exactly one of the two rules is given, and both or none of a run and its tokens.
+TIED = {"stop.tokens", "start.run", "start.tokens"}
 
 
 @cache

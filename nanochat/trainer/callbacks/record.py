@@ -115,3 +115,8 @@ def logged_step(checkpoint: Path) -> int:
     """The optimizer step of the last row logged before `checkpoint` was saved."""
     state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     return int(state["callbacks"][Record.__qualname__]["logged"][0])
+
+
+def begun_at(step: int) -> dict[str, Any]:
+    """The recorder's part of the checkpoint of a run that begins at `step`, having logged and spent nothing yet."""
+    return {"seconds": 0.0, "logged": [step, 0.0], "due": None}
