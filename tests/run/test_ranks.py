@@ -64,7 +64,7 @@ def steps(spec: RunSpec, cache: Path, *, ranks: Ranks, state: Path, stop: int | 
     sequences = Sequences(corpus.train, context=spec.context, seed=spec.seed)
     batches = Batches(sequences, count=spec.batch.tokens // spec.context, first=first, steps=spec.steps, ranks=ranks)
     control = StopAfter(stop) if stop and ranks.first else Silent()
-    callbacks: list[Any] = [Checkpoint(state, control=control, seconds=1e9, ranks=ranks)]
+    callbacks: list[Any] = [Checkpoint(state, keep={}, control=control, seconds=1e9, ranks=ranks)]
     assert fit(module, batches=batches, spec=spec.trainer, callbacks=callbacks, resume=state if first else None) == (
         first + stop if stop else spec.steps
     )
