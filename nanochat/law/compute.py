@@ -93,7 +93,9 @@ def measured(n: Array, c: Float[ndarray, "runs"], d: Array) -> Compute:
             residual = float(np.max(np.abs(bare.of(n, d) / c - 1)))
             return Compute(coefficients, about, low, high, residual)
         degree -= 1
-    raise spec_error("task.c", None, "compute per token does not grow with the parameters", "is it the column of FLOPs?")
+    raise spec_error(
+        "task.c", None, "compute per token does not grow with the parameters", "is it the column of FLOPs?"
+    )
 
 
 def frontier(law: LossLaw, compute: Compute, c: float) -> Best:

@@ -22,6 +22,9 @@ from nanochat.law.hoffmann import Array, Hoffmann
 # at the middle of the points: wide, and there so that fewer than five points have a finite variance.
 PRIOR = (0.5, 1.0, 1.0, 0.15, 0.15)
 
+# The weight on the best shape; the rest is on its loss. All on one of the two leaves the other several times worse.
+BALANCE = 0.5
+
 
 @dataclass(frozen=True)
 class Place:
@@ -33,16 +36,9 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is asked: N*(C) and L(C) at `compute` FLOPs."""
-
-    compute: float
-
-
-@dataclass(frozen=True)
 class Uncertainty:
-    """Standard deviations predicted at the target: of log N*, of log L, and of the regret of the shape chosen,
-    L(chosen)/L(best) − 1 on average."""
+    """Predicted of the answer at the target: standard deviations of log N* and of log L, and the mean regret of the
+    shape chosen, L(chosen)/L(best) − 1."""
 
     params: float
     loss: float
@@ -103,49 +99,46 @@ class Design:
         ]  # fmt: skip
         return np.stack(slopes, axis=1) / (law.E + by_n + by_d)[:, None]
 
-    def directions(self, target: Target) -> Float[ndarray, "2 5"]:
+    def directions(self, c: float) -> Float[ndarray, "2 5"]:
         """Gradients of log N*(C) and of log L(C), C = 6ND, by the same coordinates."""
         law, total = self.law, self.law.alpha + self.law.beta
-        params, tokens = law.params(target.compute), law.tokens(target.compute)
-        # α A N^-α = β B D^-β at the best shape; its logs differ by nought, and move with log N at the rate α + β.
-        by_params = np.array([0, 1, -1, 1 / law.alpha, -1 / law.beta]) / total
-        by_params += np.array([0, 0, 0, -(math.log(params) - self.middle[0]), math.log(tokens) - self.middle[1]]) / total
-        return np.stack([by_params, self.gradients(np.array([params]), np.array([tokens]))[0]])
+        params, tokens = law.params(c), law.tokens(c)
+        # At the best shape α·A·N^-α = β·B·D^-β; along C the ratio of the two falls as N^(α+β).
+        by_alpha = 1 / law.alpha - math.log(params) + self.middle[0]
+        by_beta = math.log(tokens) - self.middle[1] - 1 / law.beta
+        slopes = [0, 1, -1, by_alpha, by_beta]
+        return np.stack([np.array(slopes) / total, self.gradients(np.array([params]), np.array([tokens]))[0]])
 
-    def uncertainty(self, target: Target) -> Uncertainty:
-        """What is predicted of the answer's error."""
-        params, loss = np.sqrt(np.einsum("ti,ij,tj->t", *self._pair(target)))
-        return Uncertainty(float(params), float(loss), float(params**2 * self._curvature(target) / 2))
+    def uncertainty(self, c: float) -> Uncertainty:
+        """What is predicted of the error at `c` FLOPs."""
+        params, loss = np.sqrt(self._variances(self.directions(c)))
+        law, best = self.law, self.law.params(c)
+        curvature = law.alpha * law.A * best**-law.alpha * (law.alpha + law.beta) / law.best(c)
+        return Uncertainty(float(params), float(loss), float(curvature * params**2 / 2))
 
-    def gains(self, places: Sequence[Place], *, target: Target, balance: float) -> Float[ndarray, "places"]:
+    def gains(self, places: Sequence[Place], *, c: float, balance: float) -> Float[ndarray, "places"]:
         """By how much each place, alone, would shrink the two variances, each as a share of what it is now; `balance`
         of the weight is on log N*, the rest on log L."""
-        rows = self.gradients(np.array([p.n for p in places]), np.array([p.d for p in places]))
-        directions = self.directions(target)
-        reach = rows @ self.covariance
+        rows = self.gradients(np.array([place.n for place in places]), np.array([place.d for place in places]))
+        directions, reach = self.directions(c), rows @ self.covariance
         shrinks = (directions @ reach.T) ** 2 / (self.noise**2 + np.einsum("pi,pi->p", reach, rows))
-        now = np.einsum("ti,ij,tj->t", directions, self.covariance, directions)
-        return np.array([balance, 1 - balance]) @ (shrinks / now[:, None])
+        return np.array([balance, 1 - balance]) @ (shrinks / self._variances(directions)[:, None])
 
-    def _pair(self, target: Target) -> tuple[ndarray, ndarray, ndarray]:
-        directions = self.directions(target)
-        return directions, self.covariance, directions
-
-    def _curvature(self, target: Target) -> float:
-        """d² log L / d(log N)² along C at the best shape."""
-        law, params = self.law, self.law.params(target.compute)
-        return law.alpha * law.A * params**-law.alpha * (law.alpha + law.beta) / law.best(target.compute)
+    def _variances(self, directions: Float[ndarray, "2 5"]) -> Float[ndarray, "2"]:
+        return np.einsum("ti,ij,tj->t", directions, self.covariance, directions)
 
 
 def choose(
-    design: Design, places: Sequence[Place], *, target: Target, left: float, balance: float = 0.5, thrift: float = 1.0
+    design: Design, places: Sequence[Place], *, c: float, left: float, balance: float = BALANCE, thrift: float = 0.0
 ) -> Place | None:
-    """The place to run next: the largest gain per cost^thrift among those that `left` pays for; None where none is.
+    """The place to run next for the target of `c` FLOPs: the largest gain over cost^thrift among those that `left`
+    pays for; None where none is. thrift 1 is per unit of cost, 0 is in all. Ties go to the first.
 
-    thrift 1 is per unit of cost, 0 is in all. Ties go to the first.
+    In all is better, four times in regret at the same budget and with fewer runs (benchmarks/planner.py): what is cheap
+    teaches little of what is far away. No run should take much more than a tenth of the budget: bound by `candidates`.
     """
     affordable = [place for place in places if place.cost <= left]
     if not affordable:
         return None
-    gains = design.gains(affordable, target=target, balance=balance)
-    return affordable[int(np.argmax(gains / np.array([p.cost for p in affordable]) ** thrift))]
+    gains = design.gains(affordable, c=c, balance=balance)
+    return affordable[int(np.argmax(gains / np.array([place.cost for place in affordable]) ** thrift))]

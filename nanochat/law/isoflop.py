@@ -141,9 +141,7 @@ def drawn(
     members = [[np.flatnonzero(rows & (names == name)) for name in np.unique(names[rows])] for rows in groups]
     found = []
     for _ in range(count):
-        parts = [
-            np.concatenate([runs[i] for i in generator.integers(len(runs), size=len(runs))]) for runs in members
-        ]
+        parts = [np.concatenate([runs[i] for i in generator.integers(len(runs), size=len(runs))]) for runs in members]
         table = np.concatenate(parts)
         number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         again = approach_2(
