@@ -1,4 +1,4 @@
-"""Plans of runs under a budget of FLOPs, in 150 worlds of which the law is known: regret and error of loss at the target.
+"""Plans of runs under a budget of FLOPs, in 150 worlds of known laws: regret and error of loss at the target.
 
 A regret is L(chosen shape) / L(best shape) − 1 at five times the whole budget; see tests/law/planners.py.
 """

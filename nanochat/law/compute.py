@@ -94,7 +94,7 @@ def measured(n: Array, c: Float[ndarray, "runs"], d: Array) -> Compute:
             return Compute(coefficients, about, low, high, residual)
         degree -= 1
     raise spec_error(
-        "task.c", None, "compute per token does not grow with the parameters", "is it the column of FLOPs?"
+        "task.c", None, "does not grow with the parameters, by token", "is it the column of FLOPs?"
     )
 
 

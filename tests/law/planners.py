@@ -20,7 +20,7 @@ from nanochat.law.isoflop import Method, approach_2
 
 BUDGET, TARGET, NOISE = 2e18, 1e19, 0.004
 
-# Where the noise is known, a δ above it: under it Huber's loss is least absolute residuals, which waste a third of runs.
+# Where the noise is known, a δ above it: under it Huber's loss is least absolute residuals, a third of runs wasted.
 OPTIONS = Options(delta=2.5 * NOISE)
 
 # What one knows before: twenty tokens a parameter, and a law of the usual size to begin with.
