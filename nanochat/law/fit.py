@@ -1,178 +1,145 @@
-"""Fitting the law: variable projection to begin with, then the Huber loss of log residuals to the end.
+"""Fitting any form of law: variable projection to begin with, then the Huber loss to the end.
 
 Optimisers that never left their start are the classic mistake here (Besiroglu et al., 2404.10102): the fit works in
-coordinates in which the parameters are nearly independent, from several starts, and says how many of them agree.
+coordinates in which the numbers are nearly independent, from several starts, and says how many of them agree.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.optimize import minimize, nnls
-from scipy.special import logsumexp
+from scipy.optimize import nnls
 
-from nanochat.law.hoffmann import Array, Hoffmann
+from nanochat.law.certificate import Certificate, agreement, at_bounds, condition, cosine
+from nanochat.law.form import Array, Columns, Frame, Law, Point, Points, Shapes, Values, predict
+from nanochat.law.polish import Valley, polish
 
-Point = Float[ndarray, "5"]
-
-STARTS = tuple(itertools.product((0.15, 0.35, 0.6), repeat=2))
-LOWEST, HIGHEST = 0.01, 3.0  # of α and β
-# E lies between e^-12 and e times the lowest loss, which has noise of its own: E may well be above it.
-FLOOR, CEILING = 12.0, 1.0
-
-# Two starts agree where every prediction does.
-SAME = 1e-6
+L = TypeVar("L", bound=Law)
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """Whether to believe a fit. starts: how many were tried · agree: the share that came to the same predictions ·
-    gradient: largest component at the end, of the mean Huber loss in units of δ² · moved: how far α and β are from the
-    start that won · bounds: parameters that lie on a bound."""
+class Options:
+    """delta: Huber's δ, in units of the residual; towards 0 the least absolute residuals, infinite the least squares ·
+    on: residuals of the log of the loss, or of the loss itself · weights: of the rows (2 is the row twice)."""
 
-    starts: int
-    agree: float
-    gradient: float
-    moved: float
-    bounds: tuple[str, ...]
+    delta: float = 1e-3
+    on: Literal["log", "raw"] = "log"
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
-class Fit:
-    """objective: the sum of Huber losses of log residuals."""
+class Fit(Generic[L]):
+    """objective: the sum of weighted Huber losses of the residuals, as published."""
 
-    law: Hoffmann
+    law: L
     objective: float
     certificate: Certificate
 
 
-def fit(n: Array, d: Array, loss: Array, *, delta: float = 1e-3) -> Fit:
-    """The law that minimises Σ Huber_δ(log L̂ − log L), by the best of several starts."""
-    problem = _Problem(n, d, loss, delta=delta)
-    found = [problem.polish(problem.project(*start)) for start in STARTS]
-    best = min(range(len(found)), key=lambda i: found[i][1])
-    point, objective = found[best]
-    seen = problem.predict(point)
-    agree = sum(bool(np.max(np.abs(problem.predict(other) - seen)) < SAME) for other, _ in found)
-    _, gradient = problem.huber(point)
+def fit(form: type[L], inputs: Mapping[str, Array], y: Array, *, options: Options | None = None) -> Fit[L]:
+    """The law of a form that minimises Σ Huber_δ(residual), by the best of several starts."""
+    problem = Problem.of(form, inputs, y, options=options or Options())
+    starts = np.stack([problem.project(np.array(shape)) for shape in form.grid])
+    points, values = problem.polish(starts)
+    best = int(np.argmin(values))
+    point = points[best]
     return Fit(
-        law=problem.law(point),
-        objective=objective * delta**2 * len(loss),
-        certificate=Certificate(
-            starts=len(STARTS),
-            agree=agree / len(STARTS),
-            gradient=float(np.max(np.abs(gradient))),
-            moved=float(np.max(np.abs(point[3:] - np.array(STARTS[best])))),
-            bounds=problem.at_bounds(point),
-        ),
+        law=form.at(point, problem.frame),
+        objective=float(values[best]) * problem.unit**2,
+        certificate=problem.certificate(point, points=points, best=best, start=starts[best]),
     )
 
 
-def refit(n: Array, d: Array, loss: Array, *, near: Hoffmann, delta: float = 1e-3) -> Hoffmann:
+def refit(inputs: Mapping[str, Array], y: Array, *, near: L, options: Options | None = None) -> L:
     """The law of other rows that are much like those of `near`, from there."""
-    problem = _Problem(n, d, loss, delta=delta)
-    return problem.law(problem.polish(problem.point(near))[0])
+    problem = Problem.of(type(near), inputs, y, options=options or Options())
+    points, _ = problem.polish(near.point(problem.frame)[None])
+    return type(near).at(points[0], problem.frame)
 
 
-class _Problem:
-    """The data in logs about their means: there α and log A, β and log B hardly pull at each other.
+@dataclass(frozen=True)
+class Problem(Generic[L]):
+    """Rows in a form's frame. y: over its geometric mean · unit: of a residual, in the data's units."""
 
-    A point is (log E, log A', log B', α, β) with A' = A·exp(−α·mean log N) and the loss over its geometric mean.
-    """
+    form: type[L]
+    frame: Frame
+    y: Array
+    weights: Array
+    bounds: Float[ndarray, "numbers 2"]
+    delta: float
+    log: bool
+    unit: float
 
-    def __init__(self, n: Array, d: Array, loss: Array, *, delta: float) -> None:
-        self.mean_n, self.mean_d, self.mean_loss = (float(np.mean(np.log(x))) for x in (n, d, loss))
-        self.n, self.d = np.log(n) - self.mean_n, np.log(d) - self.mean_d
-        self.loss = np.log(loss) - self.mean_loss
-        self.delta = delta
-        least = float(np.min(self.loss))
-        self.bounds = [
-            (least - FLOOR, least + CEILING),
-            (-40.0, 10.0),
-            (-40.0, 10.0),
-            (LOWEST, HIGHEST),
-            (LOWEST, HIGHEST),
-        ]
+    @classmethod
+    def of(cls, form: type[L], inputs: Mapping[str, Array], y: Array, *, options: Options) -> Problem[L]:
+        """Raises `ValueError` for a column that the form reads and `inputs` has not, or rows of unequal number."""
+        if missing := [name for name in form.inputs if name not in inputs]:
+            raise ValueError(f"{form.title} reads {', '.join(missing)}, and there is no such column")
+        frame = form.frame(inputs, y)
+        log = options.on == "log"
+        unit = 1.0 if log else frame.scale
+        weights = np.ones_like(y) if options.weights is None else np.asarray(options.weights, float)
+        scaled = y / frame.scale
+        return cls(form, frame, scaled, weights, form.bounds(frame, scaled), options.delta / unit, log, unit)
 
-    def project(self, alpha: float, beta: float) -> Point:
-        """Improve α and β; for each pair E, A and B follow by non-negative least squares of relative residuals."""
-        weight = np.exp(-self.loss)
+    def project(self, shape: Shapes) -> Point:
+        """The point of these shapes whose coefficients follow by least squares of relative residuals, non-negative
+        where the bounds say so."""
+        low, high = self.bounds.T
+        count = len(low) - len(shape)
+        columns, _ = self.form.columns(self.frame, np.ones(count), shape)
+        target = self.form.unlink(self.y, shape)
+        weight = self.form.link(target, shape)[1] * np.sqrt(self.weights)
+        free = np.flatnonzero(low[:count] < 0)
+        both = np.concatenate([columns, -columns[:, free]], axis=1)
+        found, _ = nnls(both * weight[:, None], target * weight)
+        found[free] -= found[count:]
+        # A coefficient of nothing has no shape to follow: each begins with a little.
+        start = np.where(low[:count] < 0, found[:count], np.maximum(found[:count], 1e-3))
+        return np.clip(np.concatenate([start, shape]), low, high)
 
-        def solve(shape: ndarray) -> tuple[ndarray, float]:
-            columns = np.stack([np.ones_like(self.n), np.exp(-shape[0] * self.n), np.exp(-shape[1] * self.d)], axis=1)
-            coefficients, residual = nnls(columns * weight[:, None], np.ones_like(weight))
-            return coefficients, residual
+    def residuals(self, points: Points, y: Values | None = None) -> tuple[Values, Columns]:
+        """Residuals, over the unit, and their Jacobian."""
+        y = self.y if y is None else y
+        log, jacobian = predict(self.form, self.frame, points)
+        if self.log:
+            return log - np.log(y), jacobian
+        predicted = np.exp(log)
+        return predicted - y, predicted[..., None] * jacobian
 
-        def outer(shape: ndarray) -> float:
-            return solve(np.clip(shape, LOWEST, HIGHEST))[1]
+    def valley(self, count: int, *, weights: Values | None = None, y: Values | None = None) -> Valley:
+        """The same rows `count` times, each time with weights or losses of their own."""
+        low, high = self.bounds.T
+        weights = np.broadcast_to(self.weights, (count, len(self.y))) if weights is None else weights
+        return Valley(
+            residuals=lambda points, which: self.residuals(points, None if y is None else y[which]),
+            weights=weights, delta=self.delta, low=low, high=high,
+        )  # fmt: skip
 
-        shape = np.clip(
-            minimize(outer, [alpha, beta], method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-10}).x,
-            LOWEST,
-            HIGHEST,
+    def polish(
+        self, points: Points, *, weights: Values | None = None, y: Values | None = None
+    ) -> tuple[Points, Float[ndarray, "many"]]:
+        """Down from each point."""
+        return polish(self.valley(len(points), weights=weights, y=y), points)
+
+    def certificate(self, point: Point, *, points: Points, best: int, start: Point) -> Certificate:
+        low, high = self.bounds.T
+        residual, jacobian = self.residuals(point)
+        root = np.sqrt(self.weights)
+        pull = root * np.clip(residual, -self.delta, self.delta)
+        bounds = at_bounds(self.form.names(), point, low, high)
+        free = np.array([name not in bounds for name in self.form.names()])
+        shapes = self.form.shapes
+        return Certificate(
+            starts=len(points),
+            agree=agreement(predict(self.form, self.frame, points)[0], best),
+            gradient=cosine(pull, root[:, None] * jacobian, free),
+            moved=float(np.max(np.abs(point[-shapes:] - start[-shapes:]))),
+            bounds=bounds,
+            condition=condition((root[:, None] * jacobian)[:, free]),
         )
-        logs = np.log(np.maximum(solve(shape)[0], 1e-15))
-        low, high = np.array(self.bounds).T
-        return np.clip(np.concatenate([logs, shape]), low, high)
-
-    def polish(self, point: Point) -> tuple[Point, float]:
-        """L-BFGS on the Huber loss, begun again until it stands still."""
-        value = math.inf
-        for _ in range(20):
-            options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-16, "gtol": 1e-12, "maxcor": 20}
-            step = minimize(self.huber, point, jac=True, method="L-BFGS-B", bounds=self.bounds, options=options)
-            if step.fun >= value * (1 - 1e-13):
-                break
-            point, value = step.x, float(step.fun)
-        return point, value
-
-    def huber(self, point: Point) -> tuple[float, Point]:
-        """Mean Huber loss of the log residuals, over δ², and its gradient."""
-        terms = self.terms(point)
-        predicted = np.asarray(logsumexp(terms, axis=0))
-        residual = (predicted - self.loss) / self.delta
-        inside = np.abs(residual) <= 1
-        value = np.mean(np.where(inside, residual**2 / 2, np.abs(residual) - 0.5))
-        pull = np.clip(residual, -1, 1) / (self.delta * len(residual))
-        share = np.exp(terms - predicted)
-        by_term = share @ pull
-        by_shape = [-(share[1] * self.n) @ pull, -(share[2] * self.d) @ pull]
-        return float(value), np.concatenate([by_term, by_shape])
-
-    def terms(self, point: Point) -> Float[ndarray, "3 runs"]:
-        """Logs of the three terms of the law."""
-        e, a, b, alpha, beta = point
-        return np.stack([np.full_like(self.n, e), a - alpha * self.n, b - beta * self.d])
-
-    def predict(self, point: Point) -> Array:
-        """Log loss about its mean."""
-        return np.asarray(logsumexp(self.terms(point), axis=0))
-
-    def point(self, law: Hoffmann) -> Point:
-        """The coordinates of a law, moved inside the bounds."""
-        a = math.log(law.A) - self.mean_loss - law.alpha * self.mean_n
-        b = math.log(law.B) - self.mean_loss - law.beta * self.mean_d
-        low, high = np.array(self.bounds).T
-        return np.clip(np.array([math.log(law.E) - self.mean_loss, a, b, law.alpha, law.beta]), low, high)
-
-    def law(self, point: Point) -> Hoffmann:
-        """The law in the units of the data."""
-        e, a, b, alpha, beta = map(float, point)
-        scale = self.mean_loss
-        return Hoffmann(
-            E=math.exp(e + scale),
-            A=math.exp(a + scale + alpha * self.mean_n),
-            B=math.exp(b + scale + beta * self.mean_d),
-            alpha=alpha,
-            beta=beta,
-        )
-
-    def at_bounds(self, point: Point) -> tuple[str, ...]:
-        names = ("E", "A", "B", "alpha", "beta")
-        found = zip(names, point, self.bounds, strict=True)
-        return tuple(name for name, value, (low, high) in found if min(value - low, high - value) < 1e-9)

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-Array = Float[ndarray, "runs"]
+from nanochat.law.form import (
+    HIGHEST,
+    LOWEST,
+    NOTHING,
+    Array,
+    Coefficients,
+    Columns,
+    Frame,
+    Law,
+    Point,
+    Shapes,
+    powers,
+)
 
 
 @dataclass(frozen=True)
-class Hoffmann:
+class Hoffmann(Law):
     """Loss in any unit, by parameters N and training tokens D; compute C = 6ND FLOPs."""
+
+    title: ClassVar[str] = "Hoffmann"
+    equation: ClassVar[str] = "L = E + A/N^alpha + B/D^beta"
+    source: ClassVar[str] = "Hoffmann et al., 2203.15556, eq. 2"
+    inputs: ClassVar[tuple[str, ...]] = ("n", "d")
+    shapes: ClassVar[int] = 2
+    grid: ClassVar[tuple[tuple[float, ...], ...]] = tuple(itertools.product((0.15, 0.35, 0.6), repeat=2))
 
     E: float
     A: float
@@ -43,3 +64,29 @@ class Hoffmann:
     def best(self, c: float) -> float:
         """L(N*(C), D*(C))."""
         return float(self.loss(self.params(c), self.tokens(c)))
+
+    @classmethod
+    def columns(cls, frame: Frame, coefficients: Coefficients, shape: Shapes) -> tuple[Columns, Columns]:
+        n, d = frame.x
+        by_n, by_d = powers(n, shape[..., 0]), powers(d, shape[..., 1])
+        columns = np.stack([np.ones_like(by_n), by_n, by_d], axis=-1)
+        slopes = [-coefficients[..., 1, None] * n * by_n, -coefficients[..., 2, None] * d * by_d]
+        return columns, np.stack(slopes, axis=-1)
+
+    @classmethod
+    def bounds(cls, frame: Frame, y: Array) -> Float[ndarray, "numbers 2"]:
+        # The lowest loss has noise of its own: E may well be above it.
+        floor = (NOTHING, math.e * float(np.min(y)))
+        return np.array([floor, (NOTHING, np.inf), (NOTHING, np.inf), (LOWEST, HIGHEST), (LOWEST, HIGHEST)])
+
+    def point(self, frame: Frame) -> Point:
+        n, d = frame.centre
+        a, b = self.A * math.exp(-self.alpha * n), self.B * math.exp(-self.beta * d)
+        return np.array([self.E / frame.scale, a / frame.scale, b / frame.scale, self.alpha, self.beta])
+
+    @classmethod
+    def at(cls, point: Point, frame: Frame) -> Self:
+        e, a, b, alpha, beta = map(float, point)
+        n, d = frame.centre
+        A, B = a * frame.scale * math.exp(alpha * n), b * frame.scale * math.exp(beta * d)
+        return cls(E=e * frame.scale, A=A, B=B, alpha=alpha, beta=beta)

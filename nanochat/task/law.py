@@ -15,8 +15,9 @@ from rich.table import Table
 from nanochat.core.artifact import sha256_file, write_json
 from nanochat.core.provenance import provenance
 from nanochat.core.spec import Int, Positive, dump, hash_of
-from nanochat.law.bootstrap import HeldOut, held_out, interval, resampled
+from nanochat.law.bootstrap import interval, resampled
 from nanochat.law.fit import Fit, fit
+from nanochat.law.heldout import HeldOut, held_out
 from nanochat.law.hoffmann import Hoffmann
 from nanochat.law.table import Points, read_points
 from nanochat.run.spec import settings
@@ -26,6 +27,9 @@ from nanochat.task.base import StudyTaskSpec
 
 # Without `task.flops` the law answers for so many times the largest compute that it was fitted to.
 FURTHER = 10.0
+
+# Held out: at least so many times the largest compute that is left.
+AHEAD = 3.0
 
 
 class LawSpec(StudyTaskSpec):
@@ -43,13 +47,15 @@ class LawSpec(StudyTaskSpec):
     def attend(self, config: Mapping[str, Any], words: Sequence[str]) -> int:
         path = Path(self.data).expanduser() if self.data else find(config) / table.FILE
         points = read_points(path, n=self.n, d=self.d, loss=self.loss or ("loss" if self.data else "test_bpb"))
-        found = fit(points.n, points.d, points.loss)
+        inputs, flops = {"n": points.n, "d": points.d}, 6 * points.n * points.d
+        found = fit(Hoffmann, inputs, points.loss)
         laws = resampled(
-            points.n, points.d, points.loss,
+            inputs, points.loss,
             clusters=points.clusters, near=found.law, count=self.resamples, seed=self.seed,
         )  # fmt: skip
-        ahead = held_out(points.n, points.d, points.loss, enough=points.enough)
-        compute = self.flops or FURTHER * float(np.max(6 * points.n * points.d))
+        cuts = held_out(Hoffmann, inputs, points.loss, compute=flops, enough=points.enough)
+        ahead = next((cut for cut in cuts if cut.ratio >= AHEAD), None)
+        compute = self.flops or FURTHER * float(np.max(flops))
         about = {"file": str(path), "sha256": sha256_file(path), "options": dump(self), **provenance()}
         told = report(found, laws, points=points, compute=compute, ahead=ahead) | {"provenance": about}
         name = f"{hash_of([about['sha256'], about['options']])}.json"
@@ -73,7 +79,7 @@ def quantities(compute: float) -> dict[str, Callable[[Hoffmann], float]]:
 
 
 def report(
-    found: Fit, laws: Sequence[Hoffmann], *, points: Points, compute: float, ahead: HeldOut | None
+    found: Fit[Hoffmann], laws: Sequence[Hoffmann], *, points: Points, compute: float, ahead: HeldOut | None
 ) -> dict[str, Any]:
     """All of it as plain data."""
     told = {

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.law.bootstrap import held_out, interval, resampled
+from nanochat.law.bootstrap import interval, resampled
 from nanochat.law.fit import fit
+from nanochat.law.heldout import held_out
 from nanochat.law.hoffmann import Hoffmann
 from tests.shared_texts import shared_scaling
 
@@ -24,7 +25,7 @@ TRUTH = Hoffmann(E=1.7, A=400.0, B=1200.0, alpha=0.34, beta=0.28)
 @pytest.mark.parametrize(("alpha", "beta"), [(0.31, 0.31), (0.34, 0.28), (0.5, 0.2)])
 def test_a_surface_without_noise_is_recovered(alpha: float, beta: float) -> None:
     truth = Hoffmann(E=1.7, A=400.0, B=1200.0, alpha=alpha, beta=beta)
-    found = fit(N, D, truth.loss(N, D))
+    found = fit(Hoffmann, {"n": N, "d": D}, truth.loss(N, D))
     for name in ("E", "A", "B", "alpha", "beta"):
         assert getattr(found.law, name) == pytest.approx(getattr(truth, name), rel=1e-6), name
     assert found.certificate.agree == 1.0 and found.certificate.bounds == () and found.certificate.moved > 0.01
@@ -45,7 +46,7 @@ def test_neither_the_order_of_rows_nor_the_unit_of_loss_matters(order, unit: flo
     loss = TRUTH.loss(N, D) * np.exp(noise)
     rows = list(range(len(N)))
     order.shuffle(rows)
-    found, other = fit(N, D, loss), fit(N[rows], D[rows], unit * loss[rows])
+    found, other = fit(Hoffmann, {"n": N, "d": D}, loss), fit(Hoffmann, {"n": N[rows], "d": D[rows]}, unit * loss[rows])
     assert other.law.alpha == pytest.approx(found.law.alpha, rel=1e-4)
     assert pytest.approx(unit * found.law.E, rel=1e-4) == other.law.E
     assert other.objective == pytest.approx(found.objective, rel=1e-6)
@@ -58,7 +59,14 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         noise = np.random.default_rng(seed).normal(size=len(N)) * 0.004
         loss = TRUTH.loss(N, D) * np.exp(noise)
         clusters = [str(i) for i in range(len(N))]
-        laws = resampled(N, D, loss, clusters=clusters, near=fit(N, D, loss).law, count=30, seed=seed)
+        laws = resampled(
+            {"n": N, "d": D},
+            loss,
+            clusters=clusters,
+            near=fit(Hoffmann, {"n": N, "d": D}, loss).law,
+            count=30,
+            seed=seed,
+        )
         for name in covered:
             low, high = interval(laws, lambda law, name=name: getattr(law, name))
             covered[name] += low <= getattr(TRUTH, name) <= high
@@ -69,26 +77,28 @@ def test_rows_of_one_run_are_drawn_together() -> None:
     """Copies of a row say nothing new: the interval must not shrink."""
     loss = TRUTH.loss(N, D) * np.exp(np.random.default_rng(1).normal(size=len(N)) * 0.004)
     ids = [str(i) for i in range(len(N))]
-    near = fit(N, D, loss).law
-    once = interval(resampled(N, D, loss, clusters=ids, near=near, count=40, seed=0), lambda law: law.alpha)
-    four = (np.tile(x, 4) for x in (N, D, loss))
-    many = interval(resampled(*four, clusters=ids * 4, near=near, count=40, seed=0), lambda law: law.alpha)
+    near = fit(Hoffmann, {"n": N, "d": D}, loss).law
+    once = interval(resampled({"n": N, "d": D}, loss, clusters=ids, near=near, count=40, seed=0), lambda law: law.alpha)
+    n, d, losses = (np.tile(x, 4) for x in (N, D, loss))
+    many = interval(
+        resampled({"n": n, "d": d}, losses, clusters=ids * 4, near=near, count=40, seed=0), lambda law: law.alpha
+    )
     assert many == pytest.approx(once, rel=1e-3)
 
 
 def test_the_largest_budgets_are_predicted_without_having_been_seen() -> None:
-    found = held_out(N, D, TRUTH.loss(N, D), enough=lambda kept: True)
-    assert found is not None
-    assert (found.rows, round(found.ratio)) == (7, 10)
-    assert found.error < 1e-6
-    assert held_out(N, D, TRUTH.loss(N, D), enough=lambda kept: False) is None
+    inputs, loss = {"n": N, "d": D}, TRUTH.loss(N, D)
+    found = held_out(Hoffmann, inputs, loss, compute=6 * N * D)
+    assert [(cut.rows, round(cut.ratio)) for cut in found] == [(7, 10), (14, 100)]
+    assert all(cut.error < 1e-6 and abs(cut.bias) <= cut.error for cut in found)
+    assert held_out(Hoffmann, inputs, loss, compute=6 * N * D, enough=lambda kept: False) == []
 
 
 def test_the_law_of_a_published_surface_without_noise() -> None:
     rows = json.loads(shared_scaling("cs336/isoflops_curves.json").read_text())
     n = np.array([float(row["parameters"]) for row in rows])
     d = np.array([row["compute_budget"] for row in rows]) / 6 / n
-    found = fit(n, d, np.array([row["final_loss"] for row in rows])).law
+    found = fit(Hoffmann, {"n": n, "d": d}, np.array([row["final_loss"] for row in rows])).law
     assert found.params(1e24) == pytest.approx(3.0031e11, rel=1e-3)
     for name, value in {"E": 2.69, "A": 1606.4, "alpha": 0.34, "B": 3210.7, "beta": 0.36}.items():
         assert getattr(found, name) == pytest.approx(value, rel=1e-5), name
@@ -100,7 +110,7 @@ def test_the_law_of_the_extracted_chinchilla_points() -> None:
     rows = sorted(csv.DictReader(path.open()), key=lambda row: float(row["loss"]))[:-5]
     n = np.array([float(row["Model Size"]) for row in rows])
     d = np.array([float(row["Training FLOP"]) for row in rows]) / 6 / n
-    found = fit(n, d, np.array([float(row["loss"]) for row in rows]))
+    found = fit(Hoffmann, {"n": n, "d": d}, np.array([float(row["loss"]) for row in rows]))
     law = found.law
     assert (law.alpha, law.beta, law.E) == pytest.approx((0.34731, 0.36717, 1.81722), abs=5e-4)
     assert pytest.approx(477.83, rel=5e-3) == law.A and pytest.approx(2143.4, rel=1e-2) == law.B
@@ -112,7 +122,7 @@ def test_the_floor_may_lie_above_the_lowest_loss() -> None:
     rows = list(csv.DictReader(shared_scaling("porian/isoflop_points.csv").open()))
     rows = [row for row in rows if (row["hparams"], row["decay"]) == ("tuned", "const")]
     n, d, loss = (np.array([float(row[name]) for row in rows]) for name in ("N", "D", "loss"))
-    found = fit(n, d, loss)
+    found = fit(Hoffmann, {"n": n, "d": d}, loss)
     assert loss.min() < found.law.E and found.certificate.bounds == ()
     assert found.law.alpha == pytest.approx(0.6298, abs=5e-4) and found.objective <= 6.69325e-3
 

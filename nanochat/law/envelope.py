@@ -1,0 +1,96 @@
+"""Approach 1 of Hoffmann et al. (2203.15556, section 3.1): which size has the lowest loss at each of many amounts of
+compute, and a line through those sizes in logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from nanochat.law.compute import SIX, Compute
+from nanochat.law.hoffmann import Array
+from nanochat.law.line import Line, line
+
+# As many levels of compute as in the paper would do no harm; these are enough to place every step of the envelope.
+LEVELS = 400
+
+FEWEST_SIZES = 3
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """compute, params, loss: the levels at which a size that is neither the least nor the largest wins · edge: the
+    share of levels at which one of those two wins, which say nothing of the best size · params_line, tokens_line:
+    log N* and log D* on log C, None where fewer than three sizes win."""
+
+    compute: Float[ndarray, "levels"]
+    params: Float[ndarray, "levels"]
+    loss: Float[ndarray, "levels"]
+    edge: float
+    params_line: Line | None
+    tokens_line: Line | None
+
+    @property
+    def exponent(self) -> float | None:
+        """a of N*(C) ∝ C^a."""
+        return self.params_line.slope if self.params_line else None
+
+
+def approach_1(n: Array, d: Array, loss: Array, *, compute: Compute = SIX, levels: int = LEVELS) -> Envelope:
+    """The lower envelope of loss against compute, from curves (rows along the tokens of each size) or final points.
+
+    Each size's loss is read between its own rows, straight in logs, and never beyond them; a size with one row counts
+    at the one level nearest to it. Levels that no size reaches are left out.
+    """
+    c = compute.of(n, d)
+    grid = np.linspace(np.log(np.min(c)), np.log(np.max(c)), levels)
+    sizes = np.unique(n)
+    curves = np.stack([_curve(np.log(c[n == size]), np.log(loss[n == size]), grid) for size in sizes])
+    reached = np.isfinite(curves).any(axis=0)
+    grid, curves = grid[reached], curves[:, reached]
+    winner = np.argmin(curves, axis=0)
+    inside = (winner > 0) & (winner < len(sizes) - 1)
+    at, best = np.exp(grid[inside]), sizes[winner[inside]]
+    lowest = np.exp(curves.min(axis=0)[inside])
+    edge = float(1 - np.mean(inside))
+    if len(set(best.tolist())) < FEWEST_SIZES:
+        return Envelope(at, best, lowest, edge, None, None)
+    even = np.ones_like(at)
+    tokens = at / np.asarray(compute.per_token(best))
+    return Envelope(at, best, lowest, edge, line(at, best, weights=even), line(at, tokens, weights=even))
+
+
+def drawn(
+    n: Array,
+    d: Array,
+    loss: Array,
+    *,
+    clusters: Sequence[object],
+    count: int,
+    seed: int,
+    compute: Compute = SIX,
+) -> list[Envelope]:
+    """Approach 1 on `count` tables of clusters drawn with replacement; draws without a line are not among them."""
+    generator = np.random.default_rng(seed)
+    names = np.unique(np.array([str(name) for name in clusters]), return_inverse=True)[1]
+    members = [np.flatnonzero(names == name) for name in range(int(names.max()) + 1)]
+    found = []
+    for _ in range(count):
+        table = np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
+        again = approach_1(n[table], d[table], loss[table], compute=compute)
+        if again.params_line:
+            found.append(again)
+    return found
+
+
+def _curve(c: ndarray, loss: ndarray, grid: ndarray) -> ndarray:
+    """One size's log loss at the levels of log compute; infinite where it was not trained that far or that little."""
+    places, which = np.unique(c, return_inverse=True)
+    means = np.bincount(which, weights=loss) / np.bincount(which)
+    if len(places) == 1:
+        return np.where(np.arange(len(grid)) == np.argmin(np.abs(grid - places[0])), means[0], np.inf)
+    found = np.interp(grid, places, means, left=np.inf, right=np.inf)
+    return np.where(np.isnan(found), np.inf, found)

@@ -1,0 +1,157 @@
+"""Intervals by profile likelihood: every value that a quantity may have while the law, refitted, still fits the rows.
+
+Where the likelihood stays flat to the end nothing is known on that side, and the interval says that it is open. Rows are
+taken as independent; for checkpoints of one run, draw runs again (`nanochat.law.bootstrap`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from scipy.optimize import brentq
+from scipy.stats import f as fisher
+
+from nanochat.law.fit import Options, Problem
+from nanochat.law.form import Array, Columns, Law, Point, Points, Values
+from nanochat.law.polish import Valley, polish
+
+L = TypeVar("L", bound=Law)
+
+# A value so many times larger or smaller, or so many standard errors away, is as good as any: the side is open.
+FAR_LOG, FAR = math.log(1e6), 1e6
+
+# The share of residuals inside δ is counted inside half a standard deviation where that is wider: a fit with a small δ
+# goes through as many rows as it has numbers, which says nothing about the noise. (Coverage: tests/law/test_intervals.)
+WIDTH = 0.5
+
+# How much stiffer than the likelihood a value is held; the most that it may give.
+STIFF, GIVES = 1e3, 1e-2
+
+
+@dataclass(frozen=True)
+class Profile:
+    """low, high: the ends of the interval, None where that side is open."""
+
+    low: float | None
+    high: float | None
+
+    @property
+    def open(self) -> bool:
+        """Whether the rows leave a side open."""
+        return self.low is None or self.high is None
+
+
+def profile(
+    inputs: Mapping[str, Array],
+    y: Array,
+    *,
+    near: L,
+    value: Callable[[L], float],
+    level: float = 0.95,
+    options: Options | None = None,
+) -> Profile:
+    """The interval of a quantity of the law; `near` is the fitted law. Quantities above zero are moved in logs.
+
+    The fit is refused while twice the rise of the objective over `noise` is above the quantile of F(1, rows − numbers).
+    """
+    problem = Problem.of(type(near), inputs, y, options=options or Options())
+    held = _Held(problem, near.point(problem.frame), value)
+    threshold = float(fisher.ppf(level, 1, max(problem.weights.sum() - len(held.best), 1)))
+    low, high = (held.end(side, threshold=threshold) for side in (-1, 1))
+    return Profile(low, high)
+
+
+def ridge(inputs: Mapping[str, Array], y: Array, *, near: Law, options: Options | None = None) -> tuple[str, ...]:
+    """The numbers of a law that the rows leave open, for its certificate."""
+
+    def is_open(name: str) -> bool:
+        return profile(inputs, y, near=near, value=lambda law: getattr(law, name), options=options).open
+
+    return tuple(name for name in near.names() if is_open(name))
+
+
+def noise(residual: Array, weights: Array, *, delta: float, numbers: int) -> tuple[float, float]:
+    """E ψ² / E ψ′ of Huber's ψ, which makes the objective a likelihood, and E ψ′: the share of residuals inside δ."""
+    spare = max(float(weights.sum()) - numbers, 1.0)
+    size = np.abs(residual)
+    square = float(weights @ np.minimum(size, delta) ** 2) / spare
+    deviation = 1.4826 * float(np.median(np.repeat(size, np.maximum(weights, 1).astype(int)))) * weights.sum() / spare
+    width = max(delta, WIDTH * deviation)
+    if math.isinf(width):
+        return square, 1.0
+    share = max((float(weights @ (size <= width)) - numbers) / spare, 1 / (2 * spare)) * delta / width
+    return square / share, share
+
+
+class _Held(Generic[L]):
+    """The fit with one quantity held: a row of its own, stiff enough that the law gives way instead."""
+
+    def __init__(self, problem: Problem[L], best: Point, value: Callable[[L], float]) -> None:
+        self.problem, self.best, self.value = problem, best, value
+        self.log = self.quantity(best, log=False) > 0
+        self.centre = self.quantity(best)
+        residual, jacobian = problem.residuals(best)
+        self.lowest = self.objective(best)
+        unit, share = noise(residual, problem.weights, delta=problem.delta, numbers=len(best))
+        self.unit = max(unit, 1e-20)
+        slope = self.slope(best)
+        curvature = share * (jacobian.T * problem.weights) @ jacobian
+        error = math.sqrt(max(self.unit * float(slope @ np.linalg.pinv(curvature, rcond=1e-12) @ slope), 0.0))
+        self.error = min(max(error, 1e-9), 1.0 if self.log else max(1.0, abs(self.centre)))
+
+    def quantity(self, point: Point, *, log: bool | None = None) -> float:
+        """The quantity at a point, as it is moved; nan where it has none."""
+        try:
+            told = float(self.value(self.problem.form.at(point, self.problem.frame)))
+            return math.log(told) if (self.log if log is None else log) else told
+        except (ValueError, OverflowError, ZeroDivisionError):
+            return math.nan
+
+    def slope(self, point: Point) -> Point:
+        """Its derivative by the coordinates, by central differences."""
+        low = self.problem.bounds[:, 0]
+        steps = np.diag(1e-6 * np.maximum(np.abs(point), np.where(low < 0, 1e-3, 0.0)))
+        return np.array([(self.quantity(point + h) - self.quantity(point - h)) / (2 * h.sum()) for h in steps])
+
+    def objective(self, point: Point) -> float:
+        residual, _ = self.problem.residuals(point)
+        return float(self.problem.valley(1).objective(residual[None], np.array([0]))[0])
+
+    def at(self, target: float, start: Point) -> Point:
+        """The best point whose quantity is `target`."""
+        stiff = STIFF * math.sqrt(self.unit) / self.error
+
+        def residuals(points: Points, _: ndarray) -> tuple[Values, Columns]:
+            residual, jacobian = self.problem.residuals(points)
+            off = np.array([[stiff * (self.quantity(point) - target)] for point in points])
+            slopes = np.array([[stiff * self.slope(point)] for point in points]).reshape(len(points), 1, -1)
+            return np.concatenate([residual, off], axis=1), np.concatenate([jacobian, slopes], axis=1)
+
+        low, high = self.problem.bounds.T
+        delta: Float[ndarray, "runs"] = np.append(np.full(len(self.problem.y), self.problem.delta), np.inf)
+        weights = np.append(self.problem.weights, 1.0)[None]
+        return polish(Valley(residuals, weights, delta, low, high), start[None])[0][0]
+
+    def end(self, side: int, *, threshold: float) -> float | None:
+        """Where the likelihood has fallen to the threshold; None where it does not."""
+        start, reached, step = self.best, 0.0, self.error
+
+        def excess(away: float) -> float:
+            nonlocal start
+            start = self.at(self.centre + side * away, start)
+            return math.sqrt(max(2 * (self.objective(start) - self.lowest) / self.unit, 0.0)) - math.sqrt(threshold)
+
+        while excess(step) < 0:
+            gives = abs(self.quantity(start) - self.centre - side * step)
+            if not gives < GIVES * step or step > (FAR_LOG if self.log else FAR * self.error):
+                return None
+            reached, step = step, 2 * step
+        away = float(brentq(excess, reached, step, xtol=1e-4 * self.error, rtol=1e-6))
+        end = self.centre + side * away
+        return math.exp(end) if self.log else end
