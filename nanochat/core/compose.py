@@ -77,17 +77,22 @@ def _hydra(conf: Path) -> Iterator[Any]:
         GlobalHydra.instance().hydra = outer
 
 
+# An override that sets a key inside a section (`lr.peak=…`), and so chooses no option.
+_PLAIN = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=")
+
+
 def compose_variant(overrides: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     """`compose([*overrides, *values])`, where `values` set keys that are there and choose no options of groups.
 
-    What `overrides` come to is composed once and kept: Hydra takes a tenth of a second for it, which the trials of a
-    study would pay one after the other. Raises `SpecError` as `compose` does.
+    What the overrides that choose options come to is composed once and kept: Hydra takes a tenth of a second for it,
+    which the arms and trials of a study would pay one after the other. Raises `SpecError` as `compose` does.
     """
     from omegaconf import OmegaConf
 
-    config = copy.deepcopy(_composed(tuple(overrides)))
+    setting = [text for text in overrides if _PLAIN.match(text)]
+    config = copy.deepcopy(_composed(tuple(text for text in overrides if text not in setting)))
     with explained():
-        for override in _parsed(values):
+        for override in _parsed([*setting, *values]):
             if OmegaConf.select(config, override.key_or_group, default=_MISSING) is _MISSING:
                 return compose([*overrides, *values])  # which says what is wrong, with the nearest key
             OmegaConf.update(config, override.key_or_group, override.value())

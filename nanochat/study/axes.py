@@ -10,6 +10,7 @@ from typing import Any
 from nanochat.core.compose import Choice, Interval, Override, Values, groups, parse_overrides
 from nanochat.core.errors import SpecError, alternatives, join_key, spec_error
 from nanochat.study.combine import Choices, excluded, zip_choices
+from nanochat.study.design import Design
 from nanochat.study.matched import Matched
 
 # The name of the Optuna study that holds the confirming runs, beside one for each arm.
@@ -61,12 +62,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class Axes:
-    """All of a study's axes. `base` are the overrides that every run shares, `matched` how arms were made equal."""
+    """All of a study's axes. `base` are the overrides that every run shares, `matched` how arms were made equal,
+    `design` how a scaling study chooses its points."""
 
     base: tuple[str, ...]
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     matched: tuple[Matched, ...] = ()
+    design: Design | None = None
 
 
 def read_axes(

@@ -40,7 +40,7 @@ class Book:
 
     tuning: for each arm by number, the latest of those with one number (a failed trial can be begun again) · past:
     the same as sampler and pruner see them · imported: taken over from earlier searches · confirming: for each arm
-    and seed, all that were ever begun.
+    and seed, all that were ever begun · points: of a law by number, the latest of those with one number.
     """
 
     def __init__(self, definition: Definition) -> None:
@@ -50,6 +50,7 @@ class Book:
         self.past: dict[str, list[Past]] = {arm.name: [] for arm in definition.arms}
         self.imported: dict[str, list[Trial]] = {arm.name: [] for arm in definition.arms}
         self.confirming: dict[tuple[str, int], list[Trial]] = {}
+        self.points: dict[int, Trial] = {}
         self.best: dict[str, Trial] = {}
         self.unfinished: dict[str, int] = {arm.name: 0 for arm in definition.arms}
         self.reopened: set[str] = set()
@@ -66,6 +67,9 @@ class Book:
     def _sort(self, trial: Trial) -> None:
         if trial.phase == "seed":
             self._confirm(trial)
+        elif trial.phase == "point":
+            if trial.number not in self.points or trial.place >= self.points[trial.number].place:
+                self.points[trial.number] = trial
         elif trial.number < 0:
             self._import(trial)
         else:
@@ -77,13 +81,13 @@ class Book:
         return [trial for trial in found if self._counts(trial)]
 
     def trials(self) -> list[Trial]:
-        """Every trial that counts, in the order of the table: arm by arm, tuning before seeds."""
+        """Every trial that counts, in the order of the table: arm by arm, tuning before seeds; then the points."""
         found: list[Trial] = []
         for arm in self.definition.arms:
             found += sorted(self.imported[arm.name], key=lambda trial: trial.number)
             found += self.tuning[arm.name]
             found += filter(None, (self.confirmed(arm.name, seed) for seed in self.definition.seeds))
-        return found
+        return found + [self.points[number] for number in sorted(self.points)]
 
     def confirmed(self, arm: str, seed: int) -> Trial | None:
         """The confirming run of what is the arm's best by now. Runs of a best that was overtaken do not count."""
@@ -128,4 +132,6 @@ class Book:
         """Whether a trial is the latest of its number, or of its seed."""
         if trial.phase == "seed":
             return self.confirmed(trial.arm, trial.seed) is trial
+        if trial.phase == "point":
+            return self.points[trial.number] is trial
         return trial.number < 0 or self.tuning[trial.arm][trial.number] is trial

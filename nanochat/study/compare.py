@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ from nanochat.sampler.base import SamplerSpec
 from nanochat.study import table
 from nanochat.study.axes import Arm, Axes, read_axes
 from nanochat.study.budget import Budget, check_flops
-from nanochat.study.definition import Definition, default_name, open_definition
+from nanochat.study.definition import FILE, Definition, default_name, open_definition, read_definition
 from nanochat.study.failures import Policy, PolicyText
 from nanochat.study.join import join, meet_code
 from nanochat.study.judge import seeds_wanted
@@ -81,6 +81,14 @@ class CompareSpec(Spec):
     def read(self, overrides: Sequence[str], *, seed: int) -> Axes:
         """The study's axes; `seed` is the config's own. Raises `SpecError` for what makes no study."""
         return read_axes(overrides, **self.typed, seed=seed)
+
+    def beside(self, stored: Definition) -> Self:
+        """The Spec as it is meant beside the study of its name that is there already."""
+        return self
+
+    def laid_out(self, study: Study) -> Study:
+        """The study with what has to be found out before it can be planned."""
+        return study
 
     @property
     def typed(self) -> dict[str, Any]:
@@ -187,6 +195,8 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
         from nanochat.study.database import check_url
 
         check_url(spec.storage)
+    if _name(spec.name) and (folder_of(spec, how, name=spec.name or "") / FILE).exists():
+        spec = spec.beside(read_definition(folder_of(spec, how, name=spec.name or "")))
     axes = spec.read(overrides, seed=config["seed"])
     spec.reading.check(axes.arms, seeds=len(axes.seeds))
     wanted = define(
@@ -207,11 +217,14 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
     definition = open_definition(folder, wanted)
     runs = Runs(definition, axes.base, how)
     runs.check()
+    study = Study(definition, spec, how, runs, folder)
+    if definition.design is not None:
+        return spec.laid_out(study)
     check_searches(definition.arms, sampler=sampler, trials=spec.budget.trials)
     if spec.flops is not None:
         first = {name: plan.flops for name, plan in runs.plans().items()}
         check_flops(spec.budget, first, seeds=len(definition.seeds))
-    return Study(definition, spec, how, runs, folder)
+    return study
 
 
 def folder_of(spec: CompareSpec, how: Settings, *, name: str) -> Path:

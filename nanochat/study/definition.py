@@ -13,6 +13,7 @@ from nanochat.core.compose import Choice, Interval
 from nanochat.core.errors import Problem, SpecError, spec_error
 from nanochat.core.spec import hash_of
 from nanochat.study.axes import Arm, Axis, merge
+from nanochat.study.design import Design, data_of, design_of
 from nanochat.study.matched import Matched
 from nanochat.study.reading import Reading, reading_of
 
@@ -30,8 +31,8 @@ class Definition:
     the confirming runs · tune_seed: the reserved one · seed: of the suggestions · lag: suggestion n sees the
     results of trials up to n - lag · sampler, pruner: as plain data · objectives: what is minimised, the first one
     decides · device, threads: what a null in `runs` meant on the machine that began · reading: how its scores are
-    read · matched: how arms were made equal · round: how many times all of it was begun anew, because the code had
-    changed.
+    read · matched: how arms were made equal · design: of a scaling study, how its points are chosen · round: how many
+    times all of it was begun anew, because the code had changed.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Definition:
     threads: int
     reading: Reading = field(default_factory=Reading)
     matched: tuple[Matched, ...] = ()
+    design: Design | None = None
     round: int = 0
 
     def arm(self, name: str) -> Arm:
@@ -80,7 +82,8 @@ class Definition:
         arms = [{"name": arm["name"], "overrides": arm["overrides"]} for arm in data["arms"]]
         same = {key: data[key] for key in ("schema", "runs", "seeds", "tune_seed", "objectives")}
         # Where the study may end early, how it is read decides which runs there are.
-        return {**same, "arms": arms, "reading": data["reading"] if self.reading.looks else None}
+        design = {"design": self.design.laid_out()} if self.design else {}
+        return {**same, "arms": arms, "reading": data["reading"] if self.reading.looks else None, **design}
 
     def search(self, arm: Arm) -> dict[str, Any]:
         """How an arm is tuned. Where that changes, a new search begins, and takes over the old trials that fit."""
@@ -118,6 +121,7 @@ def open_definition(folder: Path, wanted: Definition) -> Definition:
     if not found:
         if stored.searches() == wanted.searches():
             return replace(stored, reading=wanted.reading)
+        wanted = replace(wanted, design=stored.design)
         return replace(wanted, name=stored.name, device=stored.device, threads=stored.threads, round=stored.round)
     head = Problem(
         key="study.name",
@@ -146,7 +150,16 @@ def read_definition(folder: Path) -> Definition:
     )
     lists = {key: tuple(data[key]) for key in ("command", "seeds", "objectives")}
     matched = tuple(Matched(**how) for how in data["matched"])
-    return Definition(**{**fields, **lists, "arms": arms, "matched": matched, "reading": reading_of(data["reading"])})
+    return Definition(
+        **{
+            **fields,
+            **lists,
+            "arms": arms,
+            "matched": matched,
+            "reading": reading_of(data["reading"]),
+            "design": design_of(data.get("design")),
+        }
+    )
 
 
 def plain(definition: Definition) -> dict[str, Any]:
@@ -170,6 +183,7 @@ def plain(definition: Definition) -> dict[str, Any]:
         "objectives": list(definition.objectives),
         "reading": definition.reading.data(),
         "matched": [asdict(how) for how in definition.matched],
+        "design": data_of(definition.design),
     }
 
 

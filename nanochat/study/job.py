@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,15 @@ from nanochat.study.trial import Trial
 
 Message = dict[str, Any]
 
+# Of the time that a run may take, what is kept for its last step and checkpoint: a share, and at least so much.
+GRACE, GRACE_SECONDS = 0.03, 1.0
+
 
 @dataclass
 class Job:
     """sequences: of a batch, on each device · micro: of them in a forward pass · reports: tokens and bits per byte, in
-    order · pruned: the tokens at which the trial was given up."""
+    order · pruned: the tokens at which the trial was given up · began: this attempt, by this process's clock · late: it
+    was stopped for taking longer than it may."""
 
     trial: Trial
     key: str
@@ -25,6 +30,29 @@ class Job:
     micro: int
     reports: list[tuple[int, float]] = field(default_factory=list)
     pruned: int | None = None
+    began: float = field(default_factory=time.monotonic)
+    late: bool = False
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this attempt began."""
+        return time.monotonic() - self.began
+
+    def taken(self) -> dict[str, float]:
+        """What is to be noted on a trial that goes on in another attempt."""
+        return {} if self.trial.limit is None else {"seconds": self.trial.seconds + self.elapsed}
+
+    def overdue(self) -> bool:
+        """Whether this attempt is about to take longer than it may: a checkpoint is still to be written."""
+        limit = self.trial.limit
+        return limit is not None and not self.late and self.elapsed > limit - max(GRACE_SECONDS, GRACE * limit)
+
+    def timed_out(self, last: Message | None) -> Message:
+        """The result of a trial that took longer than it may."""
+        reason = f"not done within the {self.trial.limit:.0f} seconds that were set aside for it"
+        return {"status": "timeout", "reason": reason, "key": self.key} | {
+            name: (last or {}).get(name) for name in ("tokens", "seconds", "micro")
+        }
 
     def hear(self, tokens: int, bpb: float) -> bool:
         """Take note of a report; whether it says anything new."""
@@ -53,6 +81,10 @@ class Job:
         """What the storage keeps of a `result.json`."""
         names = ("status", "reason", "key", "tokens", "seconds", "micro")
         kept: dict[str, Any] = {name: result.get(name) for name in names} | self.measures
+        if self.trial.limit is not None:
+            kept["elapsed"] = self.elapsed
+        if self.trial.start:
+            kept["start"] = self.trial.start
         if self.reports:
             kept["reports"] = self.reports
         if rungs:
@@ -80,6 +112,10 @@ def job_of(trial: Trial, spec: RunSpec, *, key: str, devices: int) -> Job:
             "params": cost.params,
             "active_params": cost.active_params,
             "flops": spec.training_cost.flops * spec.tokens,
+            "flops_spent": spec.training_cost.flops * (spec.tokens - trial.begins),
+            "non_embedding_params": spec.architecture.non_embedding_params(
+                vocab=spec.tokenizer.ids, context=spec.context
+            ),
             "state_bytes": cost.state_bytes,
         },
         sequences=share,

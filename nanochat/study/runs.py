@@ -43,7 +43,10 @@ class Runs:
 
     def of(self, trial: Trial) -> RunSpec:
         """The resolved run of a trial. Raises `SpecError` for parameters that make none."""
-        return self.spec(self.definition.arm(trial.arm), params=trial.params, seed=trial.seed)
+        run = self.spec(self.definition.arm(trial.arm), params=trial.params, seed=trial.seed)
+        if trial.start is None:
+            return run
+        return run.replace(start=run.start.replace(run=trial.start, tokens=trial.begins)).resolve()
 
     def request(self, spec: RunSpec, trial: Trial) -> dict[str, Any]:
         """What the process of a run is given. Raises `SpecError` where its texts are not what they were."""
@@ -148,6 +151,7 @@ def define(
         objectives=tuple(objectives),
         reading=reading,
         matched=axes.matched,
+        design=axes.design,
         device=device,
         threads=max(1, cores() // (slots or default_slots(device))),
     )

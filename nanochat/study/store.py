@@ -25,9 +25,12 @@ from nanochat.study.comparing import Comparing
 from nanochat.study.definition import Definition
 from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
+from nanochat.study.points import Points
 from nanochat.study.storage import Storage, backend, settle
 from nanochat.study.suggest import quiet_optuna
 from nanochat.study.trial import Result, Trial, begun, trial_of
+
+NO_ROOM = {"status": "skipped", "reason": "the budget has no room for another attempt", "elapsed": 0.0}
 
 # Ends that another attempt may not repeat.
 AGAIN = ("failed", "oom", "lost")
@@ -56,7 +59,7 @@ class Store:
             self.backend = backend(folder, url)
         self.book = Book(definition)
         self.held: set[int] = set()  # ids of the trials in this worker's hands
-        self.agenda: Agenda = Comparing(self)
+        self.agenda: Agenda = Points(self) if definition.design else Comparing(self)
         imports = not load(definition.sampler, SamplerSpec, at="sampler").fixed
         with self.backend.exclusive():
             opened = self.backend.open()
@@ -177,13 +180,23 @@ class Store:
         self.budget = Budget(**self.noted.get("budget", {}))
 
     def _claim_open(self) -> Trial | None:
-        """The first open trial that nobody works on."""
+        """The first open trial that nobody works on; one that the budget has no room for any more is over."""
         for trial in self.book.open():
             if trial.owner == self.leases.owner and trial.id not in self.held:
                 return trial  # claimed before, by a storage that went away before it could say so
-            if not self.leases.alive(trial.owner):
-                self.storage.optuna.set_trial_user_attr(trial.id, "owner", self.leases.owner)
-                return replace(trial, owner=self.leases.owner)
+            if self.leases.alive(trial.owner):
+                continue
+            # What an attempt took whose end nobody saw is not known: it counts in full.
+            unseen = trial.limit if trial.owner and trial.limit else 0.0
+            trial = replace(trial, owner=self.leases.owner, seconds=trial.seconds + unseen)
+            if unseen:
+                self.storage.optuna.set_trial_user_attr(trial.id, "seconds", trial.seconds)
+            self.storage.optuna.set_trial_user_attr(trial.id, "owner", trial.owner)
+            if self.agenda.affords(trial):
+                return trial
+            self.storage.optuna.set_trial_user_attr(trial.id, "result", NO_ROOM)
+            self.storage.optuna.set_trial_state_values(trial.id, TrialState.FAIL)
+            self.book.note(_shelf(trial), self.storage.optuna.get_trial(trial.id))
         return None
 
 

@@ -20,11 +20,13 @@ from nanochat.study.trial import Trial
 
 FILE = "results.csv"
 
-# arm · phase: tune | seed · number: of the tuning trial (below zero: taken over from an earlier search), or of the seed
-# in order · the searched keys · status and reason · tokens: trained, or at which the trial was given up · valid_bpb,
-# test_bpb: bits per byte · valid_loss, loss: nats per token on valid and test documents · params, active_params,
-# state_bytes: of the model · flops: of the whole run · key: of the run · seconds: of training, the one column that is
-# never the same twice. None where a run has no such number; a pruned trial's valid_bpb is its last one.
+# arm · phase: tune | seed | point · number: of the tuning trial (below zero: taken over from an earlier search), of the
+# seed in order, or of the point · the searched keys · status and reason · tokens: trained, or at which the trial was
+# given up · valid_bpb, test_bpb: bits per byte · valid_loss, loss: nats per token on valid and test documents · params,
+# active_params, state_bytes: of the model, non_embedding_params without embedding and head · flops: of a whole run of
+# these tokens, flops_spent: of the steps that this one trained itself, start: key of the run that it went on from ·
+# key: of the run · seconds: of training, the one column that is never the same twice. None where a run has no such
+# number; a pruned trial's valid_bpb is its last one.
 Row = dict[str, Any]
 
 # How each column is read back from text; the searched keys stand between the two.
@@ -40,6 +42,9 @@ TAIL = {
     "params": float,
     "active_params": float,
     "flops": float,
+    "flops_spent": float,
+    "non_embedding_params": float,
+    "start": str,
     "state_bytes": float,
     "key": str,
     "seconds": float,

@@ -12,19 +12,26 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nanochat.study.axes import Arm
 from nanochat.study.suggest import Past, distribution
 
-Phase = Literal["tune", "seed"]
+# A point is a run that a law is fitted to.
+Phase = Literal["tune", "seed", "point"]
 Result = Mapping[str, Any]
+
+
+# What points have, and trials under a cap on hours.
+OWN = ("start", "begins", "limit", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """`number` counts within the phase: tuning trials of an arm (those taken over from an earlier search lie below
-    zero), or its seeds in order.
+    zero), or its seeds in order, or the study's points.
 
     place: among the trials of its Optuna study · owner: the worker on it, empty if it was handed back · lost: how
     often in a row its process died · tries: how often it failed and was begun again · micro: sequences in a forward
     pass where memory asked for fewer than planned · flops: of the whole run, where the budget counts them · result:
-    None until the trial is finished · values: its objectives, None where it failed or was given up.
+    None until the trial is finished · values: its objectives, None where it failed or was given up · start, begins: the
+    key of the run that a point goes on from, and the tokens that it begins at · limit: seconds that one attempt may
+    take, None for any · seconds: what earlier attempts took, counted where there is a limit.
     """
 
     id: int
@@ -41,11 +48,15 @@ class Trial:
     flops: float | None
     result: Result | None
     values: tuple[float, ...] | None
+    start: str | None = None
+    begins: int = 0
+    limit: float | None = None
+    seconds: float = 0.0
 
     @property
     def label(self) -> str:
-        """`mla tune 3` or `mla seed 2`."""
-        return f"{self.arm} {self.phase} {self.number if self.phase == 'tune' else self.seed}"
+        """`mla tune 3`, `mla seed 2` or `mla @ 64x2 point 5`."""
+        return f"{self.arm} {self.phase} {self.seed if self.phase == 'seed' else self.number}"
 
     @property
     def finished(self) -> bool:
@@ -98,6 +109,7 @@ def trial_of(frozen: FrozenTrial) -> Trial:
         flops=attrs["flops"],
         result=attrs.get("result") if frozen.state.is_finished() else None,
         values=tuple(frozen.values) if frozen.state == TrialState.COMPLETE else None,
+        **{name: attrs[name] for name in OWN if name in attrs},
     )
 
 
@@ -126,6 +138,7 @@ def new_trial(
 def begun(trial: Trial, arm: Arm, *, owner: str) -> FrozenTrial:
     """A trial as a storage takes it: at its beginning, or, where it is skipped, over already."""
     attributes = {name: getattr(trial, name) for name in ("phase", "arm", "number", "seed", "flops")}
+    attributes |= {name: getattr(trial, name) for name in OWN} if trial.phase == "point" or trial.limit else {}
     attributes |= {"owner": owner, "lost": 0, "tries": 0, "micro": None}
     skipped = trial.status == "skipped"
     return create_trial(

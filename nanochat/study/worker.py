@@ -135,6 +135,10 @@ class Worker:
             if ended:
                 self.watch.ended(child.slot)
                 self._settle(child)
+        for child in self.pool.children:
+            if child.tag.overdue():
+                child.tag.late = True
+                child.stop()
         self.watch.refresh()
 
     def _report(self, child: Child, tokens: int, bpb: float) -> None:
@@ -154,6 +158,8 @@ class Worker:
         self.looked_at = 0.0
         if job.pruned is not None:
             self._record(job, job.given_up(message))
+        elif job.late and (message is None or message.get("status") != "complete"):
+            self._record(job, job.timed_out(message))
         elif message is None:
             self._lose(job, reason=child.death())
         elif message["kind"] == "refused":
@@ -161,7 +167,7 @@ class Worker:
             reason = message["reason"]
             self._refuse(job.trial, spec_error("", None, reason) if kind is SpecError else MachineError(reason))
         elif message["status"] == "stopped":
-            self._release(job.trial)
+            self._release(job.trial, **job.taken())
         elif self.policy.again(job.trial, message["status"]):
             self._retry(job, message)
         else:
@@ -176,14 +182,14 @@ class Worker:
             return
         how = f" with {micro} sequences in a forward pass" if result["status"] == "oom" else ""
         self.watch.say(f"{job.trial.label} {result['status']}: {result['reason']}; it is begun again{how}")
-        self._release(job.trial, tries=job.trial.tries + 1, micro=micro)
+        self._release(job.trial, tries=job.trial.tries + 1, micro=micro, **job.taken())
 
     def _lose(self, job: Job, *, reason: str) -> None:
         """A child died without a result: once or twice may be an accident, and does not count."""
         losses = job.trial.lost + (not self.stopping)
         if losses < self.most_lost:
             self.watch.say(f"{job.trial.label}: {reason}; it is tried again")
-            self._release(job.trial, lost=losses)
+            self._release(job.trial, lost=losses, **job.taken())
         else:
             self._record(job, {"status": "lost", "reason": f"{losses} times in a row {reason}", "key": job.key})
 

@@ -64,7 +64,7 @@ def test_columns_come_in_order_and_seconds_last(study: Definition, found: list[R
     header = csv_text(found, study).splitlines()[0]
     assert header == (
         "arm,phase,number,seed,lr.peak,depth,ffn,status,reason,tokens,valid_bpb,valid_loss,test_bpb,loss,"
-        "params,active_params,flops,state_bytes,key,seconds"
+        "params,active_params,flops,flops_spent,non_embedding_params,start,state_bytes,key,seconds"
     )
     assert "0.30000000000000004" in csv_text(found, study)
 

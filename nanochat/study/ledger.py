@@ -1,0 +1,60 @@
+"""What a scaling study has spent: a trial's cost is reserved when it begins, and what it did not use is given back.
+
+FLOPs are those of the steps that a run trains. Seconds are measured, start and scoring included; a run that is not done
+within what was reserved is stopped and counts in full, as does an attempt whose end nobody saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nanochat.study.budget import Budget
+from nanochat.study.design import HOUR, Unit
+from nanochat.study.trial import Trial
+
+TOKENS = "stop.tokens"
+
+# How much longer than expected a run may take.
+PATIENCE = 1.3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """flops: of the steps to train · seconds: the longest that the run may take; None where time is no matter."""
+
+    flops: float
+    seconds: float | None
+
+
+def spent(trials: Iterable[Trial], unit: Unit) -> float:
+    """What all trials came to, those that are open with all that is reserved for them."""
+    return sum(charge(trial, unit) for trial in trials)
+
+
+def charge(trial: Trial, unit: Unit) -> float:
+    """What one trial came to, or may come to yet."""
+    reserved = (trial.flops if unit == "flops" else trial.limit) or 0.0
+    result = trial.result
+    if unit == "seconds":
+        if result is None or result["status"] == "timeout":
+            return trial.seconds + reserved
+        return trial.seconds + float(result.get("elapsed") or 0.0)
+    if result is None or result["status"] == "complete":
+        return reserved
+    trained = (result.get("tokens") or 0) - trial.begins
+    return reserved * min(1.0, max(0.0, trained / (trial.params[TOKENS] - trial.begins)))
+
+
+def room(trials: Iterable[Trial], budget: Budget, unit: Unit) -> float | None:
+    """What a budget still has for new trials; None where it has no cap in that unit."""
+    cap = budget.flops if unit == "flops" else None if budget.hours is None else budget.hours * HOUR
+    return None if cap is None else cap - spent(trials, unit)
+
+
+def affords(trials: Iterable[Trial], budget: Budget, cost: Cost) -> bool:
+    """Whether there is room for one more trial."""
+    trials = list(trials)
+    flops, seconds = room(trials, budget, "flops"), room(trials, budget, "seconds")
+    within_time = seconds is None or (cost.seconds is not None and cost.seconds <= seconds)
+    return (flops is None or cost.flops <= flops) and within_time

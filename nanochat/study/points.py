@@ -1,0 +1,265 @@
+"""The agenda of a scaling study: rates at some sizes, a first grid of points, then what the grid left open.
+
+Everything follows from the definition and from results in one fixed order, never from when they came in. A point whose
+shorter sibling is still running waits for it. What the budget does not pay for is not begun.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanochat.core.errors import MachineError
+from nanochat.study.agenda import Agenda
+from nanochat.study.axes import Arm
+from nanochat.study.design import HOUR, Design, Size, Unit, alone, families
+from nanochat.study.grid import RATES, Cell, begins_of, costs, first_cells, missing_sizes, row, siblings, tuned_sizes
+from nanochat.study.ledger import PATIENCE, TOKENS, Cost, affords, spent
+from nanochat.study.rates import RateLaw, Tried, rate_law, tried_at, wanted_rates
+from nanochat.study.sequential import next_cell
+from nanochat.study.trial import Trial, new_trial
+
+if TYPE_CHECKING:
+    from nanochat.study.store import Store
+
+PEAK = "lr.peak"
+
+
+class Points(Agenda):
+    """Rates, first grid, missing sizes, further levels or single points, as long as the budget lasts."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        assert self.definition.design is not None
+        self.design: Design = self.definition.design
+        self.begins = begins_of(self.definition)
+        self.planned: list[Cell] = []
+        self.planned_by = -1  # how many points were finished when that was worked out
+
+    def claim(self) -> Trial | None:
+        return self._claim_rate() or self._claim_point()
+
+    def total(self) -> int:
+        if not self._tuned():
+            sizes = [s for own in families(self.design).values() for s in tuned_sizes(self.design, own)]
+            known = sum(max(math.ceil(RATES), len(self._tried(size))) for size in sizes)
+            return known + len(first_cells(self.design, seeds=self.definition.seeds))
+        tried = sum(len(trials) for trials in self.book.tuning.values())
+        return tried + (len(self.book.points) if self._closed() else max(len(self._cells()), len(self.book.points)))
+
+    def done(self) -> bool:
+        if self.book.open() or not self._tuned():
+            return False
+        return self._closed() or len(self.book.points) >= len(self._cells())
+
+    def limit(self, arm: Arm) -> int:
+        """As many rates as were tried."""
+        return len(self.book.tuning[arm.name])
+
+    def affords(self, trial: Trial) -> bool:
+        others = [other for other in self.book.trials() if other.id != trial.id]
+        return affords(
+            [*others, replace(trial, flops=0.0, limit=0.0)], self.budget, Cost(trial.flops or 0, trial.limit)
+        )
+
+    def rates(self) -> dict[str, RateLaw]:
+        """The law of rates of each arm, by its name at every size, once all that is tried is over."""
+        return {name: self._rate_law(name, sizes) for name, sizes in families(self.design).items()}
+
+    # Rates
+
+    def _claim_rate(self) -> Trial | None:
+        """The next rate to try, of the size that has come least far."""
+        sizes = [size for own in families(self.design).values() for size in tuned_sizes(self.design, own)]
+        for size in sorted(sizes, key=lambda size: len(self._tried(size))):
+            for rate in wanted_rates(self.design, self._tried(size), first=size.peak):
+                tokens = self.design.tokens(size.arm, 0)
+                trial = new_trial(
+                    self.definition.arm(size.arm),
+                    phase="tune",
+                    number=len(self.book.tuning[size.arm]),
+                    seed=self.definition.tune_seed,
+                    params={PEAK: rate, TOKENS: tokens},
+                    flops=self.design.cost(size.arm, tokens, "flops"),
+                )
+                return self._begin(trial)
+        return None
+
+    def _tried(self, size: Size) -> dict[float, float | None]:
+        """Losses by rate: infinite where the run diverged or failed, None where it is not over."""
+        return {
+            trial.params[PEAK]: (math.inf if trial.score is None else trial.score) if trial.finished else None
+            for trial in self.book.tuning[size.arm]
+        }
+
+    def _tuned(self) -> bool:
+        """Whether every size's best rate is known, or the budget is."""
+        sizes = [size for own in families(self.design).values() for size in tuned_sizes(self.design, own)]
+        tried = [(size, self._tried(size)) for size in sizes]
+        over = all(None not in known.values() for _, known in tried)
+        return over and (self._closed() or not any(wanted_rates(self.design, t, first=s.peak) for s, t in tried))
+
+    def _rate_law(self, name: str, sizes: Sequence[Size]) -> RateLaw:
+        tuned = [size for size in tuned_sizes(self.design, sizes) if self._tried(size)]
+        found = [self._tried_at(size) for size in tuned]
+        if tuned and not any(found):
+            raise MachineError(f"no learning rate that was tried for arm '{name}' came to its end; see task=study")
+        return rate_law(self.design, [t for t in found if t], first=sizes[0].peak)
+
+    def _tried_at(self, size: Size) -> Tried | None:
+        known = self._tried(size)
+        return tried_at(size.params, {rate: loss for rate, loss in known.items() if loss is not None})
+
+    def _best_sizes(self) -> dict[str, float | None]:
+        """The best number of parameters at the lowest level of each arm, by what trying rates has shown."""
+        return {name: _best_size(self._lowest(sizes)) for name, sizes in families(self.design).items()}
+
+    def _lowest(self, sizes: Sequence[Size]) -> dict[float, float]:
+        """The lowest loss at each size at which rates were tried, by its parameters."""
+        found = {size.params: [loss for loss in self._tried(size).values() if loss is not None] for size in sizes}
+        return {params: min(losses) for params, losses in found.items() if losses and math.isfinite(min(losses))}
+
+    # Points
+
+    def _claim_point(self) -> Trial | None:
+        """The first cell that is not begun and need not wait."""
+        if not self._tuned() or self._closed():
+            return None
+        cells = self._cells()
+        rates = self.rates()
+        for number, cell in enumerate(cells):
+            if number in self.book.points:
+                continue
+            start = self._start(number, cell)
+            if start is not None:
+                return self._begin(self._point(number, cell, rate=rates[alone(cell.arm)], start=start))
+        return None
+
+    def _point(self, number: int, cell: Cell, *, rate: RateLaw, start: tuple[str | None, int]) -> Trial:
+        size = self.design.by_arm[cell.arm]
+        trial = new_trial(
+            self.definition.arm(cell.arm),
+            phase="point",
+            number=number,
+            seed=cell.seed,
+            params={PEAK: rate.rate(size.params), TOKENS: cell.tokens},
+            flops=self.design.cost(cell.arm, cell.tokens - start[1], "flops"),
+        )
+        return replace(trial, start=start[0], begins=start[1])
+
+    def _begin(self, trial: Trial) -> Trial | None:
+        """Begin a trial that the budget has room for. Where open trials may yet give something back it waits for
+        them; where none are, that was all."""
+        seconds = None
+        if self.budget.hours is not None:
+            seconds = PATIENCE * self.design.cost(trial.arm, trial.params[TOKENS] - trial.begins, "seconds")
+        if affords(self.book.trials(), self.budget, Cost(trial.flops or 0.0, seconds)):
+            return self.store.begin(replace(trial, limit=seconds))
+        if not self.book.open():
+            self.store.note("closed", self.budget.data())
+        return None
+
+    def _closed(self) -> bool:
+        """Whether the budget has no room for the next trial."""
+        return self.store.noted.get("closed") == self.budget.data()
+
+    def _start(self, number: int, cell: Cell) -> tuple[str | None, int] | None:
+        """The run that a cell goes on from, and the tokens at which; None as long as that is not known."""
+        if not self.design.branches:
+            return None, 0
+        cells = self._cells()
+        before = [cells.index(other) for other in siblings(cell, cells[:number])]
+        trials = [self.book.points.get(i) for i in before]
+        if not all(trial is not None and trial.finished for trial in trials):
+            return None
+        complete = [trial for trial in trials if trial is not None and trial.result and trial.status == "complete"]
+        if not complete:
+            return None, 0
+        longest = max(complete, key=lambda trial: trial.params[TOKENS])
+        assert longest.result is not None
+        return longest.result["key"], self.begins(cell.arm, longest.params[TOKENS])
+
+    def _cells(self) -> list[Cell]:
+        """All cells that are known by now, in the order of their numbers."""
+        finished = sum(trial.finished for trial in self.book.points.values())
+        if finished != self.planned_by:
+            self.planned, self.planned_by = self._plan(), finished
+        return self.planned
+
+    def _plan(self) -> list[Cell]:
+        """First grid; then, each time that all before are over: missing sizes, or the next level, or single points."""
+        lowest, seeds = self._best_sizes(), self.definition.seeds
+        cells = first_cells(self.design, seeds=seeds, lowest=lowest)
+        while self.design.kind == "sequential" or self._over(cells):
+            more = self._sequel(cells) if self.design.kind == "sequential" else self._further(cells, lowest)
+            if not more:
+                break
+            cells += more
+        return cells
+
+    def _further(self, cells: Sequence[Cell], lowest: Mapping[str, float | None]) -> list[Cell]:
+        """Sizes that prove to be missing; where none do, the next level, as long as all of it can be paid for."""
+        seeds, design = self.definition.seeds, self.design
+        more = [c for c in missing_sizes(design, cells, self._losses(cells), seeds=seeds) if c not in cells]
+        if more:
+            return more
+        level = 1 + max(cell.level for cell in cells)
+        return row(design, level, lowest=lowest, seeds=seeds) if self._pays(level, cells, lowest) else []
+
+    def _pays(self, level: int, cells: Sequence[Cell], lowest: Mapping[str, float | None]) -> bool:
+        wanted = row(self.design, level, lowest=lowest, seeds=self.definition.seeds)
+        numbers = range(len(cells))
+        trials = [t for t in self.book.trials() if t.phase != "point" or t.number in numbers]
+        unit = "flops" if self.budget.hours is None else "seconds"
+        cost = sum(self.design.cost(c.arm, c.tokens, unit) for c in wanted)
+        whole = Cost(cost, 0.0) if unit == "flops" else Cost(0.0, PATIENCE * cost)
+        return affords(trials, self.budget, whole)
+
+    def _sequel(self, cells: Sequence[Cell]) -> list[Cell]:
+        """One more point where it tells most, chosen by the results of all but the last few."""
+        seeds = self.definition.seeds
+        first = len(first_cells(self.design, seeds=seeds, lowest=self._best_sizes()))
+        seen = max(first, len(cells) - self.definition.lag)
+        if not self._over(cells[:seen]):
+            return []
+        unit: Unit = "flops" if self.budget.hours is None else "seconds"
+        cap = self.budget.flops if self.budget.hours is None else self.budget.hours * HOUR
+        assert cap is not None, "a scaling study has a budget"
+        rates = spent(itertools.chain(*self.book.tuning.values()), unit)
+        chosen = next_cell(
+            self.design,
+            cells,
+            self._losses(cells[:seen]),
+            begins=self.begins,
+            seed=seeds[0],
+            left=cap - rates - sum(costs(self.design, cells, begins=self.begins, unit=unit).values()),
+            unit=unit,
+            turn=len(cells) - first,
+        )
+        return [chosen] if chosen else []
+
+    def _over(self, cells: Sequence[Cell]) -> bool:
+        return all((t := self.book.points.get(i)) is not None and t.finished for i in range(len(cells)))
+
+    def _losses(self, cells: Sequence[Cell]) -> dict[Cell, float]:
+        """Test scores of the cells that are complete."""
+        found = {cell: self.book.points[i].score for i, cell in enumerate(cells)}
+        return {cell: score for cell, score in found.items() if score is not None}
+
+
+def _best_size(losses: Mapping[float, float]) -> float | None:
+    """The number of parameters at the bottom of a parabola through three sizes, or the best of those tried."""
+    if not losses:
+        return None
+    known: list[tuple[float, float]] = sorted(losses.items())
+    at = min(range(len(known)), key=lambda i: known[i][1])
+    if not 0 < at < len(known) - 1:
+        return known[at][0]
+    x, y = np.log([k[0] for k in known[at - 1 : at + 2]]), np.array([k[1] for k in known[at - 1 : at + 2]])
+    bend, slope, _ = np.polyfit(x - x[1], y, 2)
+    return float(math.exp(x[1] - slope / (2 * bend)))
