@@ -35,7 +35,7 @@ class LRSpec(Spec):
 
     def __eq__(self, other: object) -> bool:
         """As the JSON has it: one step is not the whole run, though 1 == 1.0."""
-        return super().__eq__(other) and type(self.warmup) is type(getattr(other, "warmup", None))
+        return isinstance(other, LRSpec) and type(self.warmup) is type(other.warmup) and super().__eq__(other)
 
     def check(self, *, steps: int) -> None:
         """Raises `SpecError` where nothing of a run of `steps` is left after the warm-up."""

@@ -1,6 +1,7 @@
 """Warm-up, stable, decay: constant, then down by 1 - √ over the last steps (Hägele et al., 2405.18392, section 3).
 
-The constant part is the same whatever the length of the run, so that runs of several lengths can share it.
+The constant part is the same whatever the length of the run, so that runs of several lengths can share it
+(`start.run`), if their warm-up is one in steps.
 """
 
 from __future__ import annotations

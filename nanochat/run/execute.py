@@ -54,8 +54,8 @@ def execute(
     is for, which only the logger is told · crew: the ranks that were started for it, None where it is to start
     `settings.devices` itself.
 
-    Raises `SpecError` for mistakes that show only now (texts, tokenizer) and for code that changed under
-    `code=refuse`; what goes wrong in training is a status, not an exception.
+    Raises `SpecError` for mistakes that show only now (texts, tokenizer, the run that it continues) and for code that
+    changed under `code=refuse`; what goes wrong in training is a status, not an exception.
     """
     crew = crew or Crew(settings.devices)
     check_ranks(spec, count=crew.ranks.count, local_count=crew.ranks.local_count)
@@ -141,6 +141,8 @@ def _execute(
         # Nothing is left to resume, and checkpoints would fill the disk of a long study. Only now: until the result
         # stands, the checkpoint is all there is.
         folder.state_file.unlink(missing_ok=True)
+    if result["status"] == "diverged":  # no run continues it
+        folder.forget_milestones()
     folder.log(f"{result['status']} {result['reason']}".rstrip())
     stored = folder.result()
     assert stored is not None

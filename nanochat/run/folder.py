@@ -57,6 +57,10 @@ class RunFolder:
         """After how many training tokens a state was kept."""
         return sorted(int(path.stem.removeprefix("at-")) for path in self.path.glob("at-*.ckpt"))
 
+    def forget_milestones(self) -> None:
+        for tokens in self.milestones():
+            self.milestone_file(tokens).unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
         """Hold the folder if nobody else does: yields whether it is held."""
@@ -101,9 +105,9 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget what an earlier attempt left; the log stays."""
-        kept = [self.milestone_file(tokens) for tokens in self.milestones()]
-        for path in (self.result_file, self.state_file, self.model_file, self.record_file, self.metrics_file, *kept):
+        for path in (self.result_file, self.state_file, self.model_file, self.record_file, self.metrics_file):
             path.unlink(missing_ok=True)
+        self.forget_milestones()
 
 
 def _last(path: Path, lines: int) -> list[str]:

@@ -174,6 +174,13 @@ def test_a_trunk_that_cannot_be_trusted_is_refused(tmp_path, monkeypatch):
         run_small(tmp_path, "stop.steps=12", *start(plain, 1))
 
 
+def test_a_run_that_diverged_keeps_nothing(tmp_path):
+    wild = ("lr.peak=1e30", "lr.decay=0.9", "grad_clip=null", "lr.warmup=0.0")
+    result, trunk = run_small(tmp_path, *WSD, *wild, "stop.steps=10")
+    assert result["status"] == "diverged" and result["steps"] >= 1
+    assert trunk.milestones() == []
+
+
 def test_texts_that_changed_since_are_refused(tmp_path):
     path = tmp_path / "texts"
     path.mkdir()
