@@ -43,4 +43,4 @@ class StartSpec(Spec):
             raise spec_error("tokens", self.tokens, rule, "let it stop later")
         if decay is not None and self.tokens > decay * batch_tokens:
             rule = f"is in the decay of this run's own rate, which begins after {decay * batch_tokens} tokens"
-            raise spec_error("tokens", self.tokens, rule, "start from no later, let it stop later, or lower lr.decay")
+            raise spec_error("tokens", self.tokens, rule, "start there or before, let it stop later, or lower lr.decay")
