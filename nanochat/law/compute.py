@@ -93,9 +93,7 @@ def measured(n: Array, c: Float[ndarray, "runs"], d: Array) -> Compute:
             residual = float(np.max(np.abs(bare.of(n, d) / c - 1)))
             return Compute(coefficients, about, low, high, residual)
         degree -= 1
-    raise spec_error(
-        "task.c", None, "does not grow with the parameters, by token", "is it the column of FLOPs?"
-    )
+    raise spec_error("task.c", None, "does not grow with the parameters, by token", "is it the column of FLOPs?")
 
 
 def frontier(law: LossLaw, compute: Compute, c: float) -> Best:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from nanochat.law.bootstrap import drawn as draws_of
 from nanochat.law.compute import SIX, Compute
 from nanochat.law.hoffmann import Array
 from nanochat.law.line import Line, line
@@ -74,16 +75,10 @@ def drawn(
     compute: Compute = SIX,
 ) -> list[Envelope]:
     """Approach 1 on `count` tables of clusters drawn with replacement; draws without a line are not among them."""
-    generator = np.random.default_rng(seed)
-    names = np.unique(np.array([str(name) for name in clusters]), return_inverse=True)[1]
-    members = [np.flatnonzero(names == name) for name in range(int(names.max()) + 1)]
-    found = []
-    for _ in range(count):
-        table = np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
-        again = approach_1(n[table], d[table], loss[table], compute=compute)
-        if again.params_line:
-            found.append(again)
-    return found
+    times = draws_of(clusters, count=count, seed=seed).astype(int)
+    tables = (np.repeat(np.arange(len(n)), row) for row in times)
+    found = [approach_1(n[table], d[table], loss[table], compute=compute) for table in tables]
+    return [envelope for envelope in found if envelope.params_line]
 
 
 def _curve(c: ndarray, loss: ndarray, grid: ndarray) -> ndarray:
