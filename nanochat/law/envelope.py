@@ -23,8 +23,8 @@ FEWEST_SIZES = 3
 
 @dataclass(frozen=True)
 class Envelope:
-    """compute, params, loss: the levels at which a size that is neither the least nor the largest wins · edge: the
-    share of levels at which one of those two wins, which say nothing of the best size · params_line, tokens_line:
+    """compute, params, loss: the levels at which a size wins that is neither the least nor the largest of those
+    trained for that compute · edge: the share of levels at which one of those two wins: the best may lie beyond · params_line, tokens_line:
     log N* and log D* on log C, None where fewer than three sizes win."""
 
     compute: Float[ndarray, "levels"]
@@ -53,7 +53,8 @@ def approach_1(n: Array, d: Array, loss: Array, *, compute: Compute = SIX, level
     reached = np.isfinite(curves).any(axis=0)
     grid, curves = grid[reached], curves[:, reached]
     winner = np.argmin(curves, axis=0)
-    inside = (winner > 0) & (winner < len(sizes) - 1)
+    there = np.isfinite(curves)
+    inside = (winner > np.argmax(there, axis=0)) & (winner < len(sizes) - 1 - np.argmax(there[::-1], axis=0))
     at, best = np.exp(grid[inside]), sizes[winner[inside]]
     lowest = np.exp(curves.min(axis=0)[inside])
     edge = float(1 - np.mean(inside))
@@ -87,5 +88,5 @@ def _curve(c: ndarray, loss: ndarray, grid: ndarray) -> ndarray:
     means = np.bincount(which, weights=loss) / np.bincount(which)
     if len(places) == 1:
         return np.where(np.arange(len(grid)) == np.argmin(np.abs(grid - places[0])), means[0], np.inf)
-    found = np.interp(grid, places, means, left=np.inf, right=np.inf)
-    return np.where(np.isnan(found), np.inf, found)
+    found = np.interp(grid, places, means)
+    return np.where((grid < places[0]) | (grid > places[-1]), np.inf, found)

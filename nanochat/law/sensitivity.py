@@ -83,8 +83,10 @@ def outliers(n: Array, d: Array, loss: Array) -> Bool[ndarray, "runs"]:
     law = fit(Hoffmann, {"n": n, "d": d}, loss).law
     residual = np.log(loss / law.loss(n, d))
     away = np.abs(residual - np.median(residual))
-    # Residuals of rounding alone have no outliers.
-    return away > OUTLIER * max(1.4826 * float(np.median(away)), 1e-9)
+    # The fit goes through as many rows as it has numbers (Maronna et al., Robust Statistics, section 4.4): these say
+    # nothing of the spread. Residuals of rounding alone have no outliers.
+    spread = 1.4826 * float(np.median(np.sort(away)[len(Hoffmann.names()) :]))
+    return away > OUTLIER * max(spread, 1e-9)
 
 
 def influences(
