@@ -23,8 +23,8 @@ FEWEST_SIZES = 3
 
 @dataclass(frozen=True)
 class Envelope:
-    """compute, params, loss: the levels at which a size wins that is neither the least nor the largest of those
-    trained for that compute · edge: the share of levels at which one of those two wins: the best may lie beyond · params_line, tokens_line:
+    """compute, params, loss: the levels at which a size wins that is neither the least nor the largest of those trained
+    for that compute · edge: the share of the other levels, at which the best may lie beyond · params_line, tokens_line:
     log N* and log D* on log C, None where fewer than three sizes win."""
 
     compute: Float[ndarray, "levels"]

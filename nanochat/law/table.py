@@ -76,9 +76,9 @@ def read_table(
     """
     if d is None and c is None:
         raise spec_error("task.d", None, "neither tokens nor compute are told", "name a column for task.d or task.c")
-    rows = _rows(path)
+    columns, rows = _rows(path)
     named = {"n": n, "loss": loss, "d": d, "c": c, "cluster": cluster}
-    _insist_on_columns({k: v for k, v in named.items() if v} | dict.fromkeys(inputs, ""), rows, path=path)
+    _insist_on_columns({k: v for k, v in named.items() if v} | dict.fromkeys(inputs, ""), columns, path=path)
     numbers = [name for name in (n, loss, d, c, *inputs) if name]
     reasons = _reasons(rows, numbers)
     used = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
@@ -99,19 +99,21 @@ def read_table(
     )
 
 
-def _rows(path: Path) -> list[Cells]:
+def _rows(path: Path) -> tuple[list[str], list[Cells]]:
+    """The header, and the rows under it."""
     if not path.is_file():
         raise spec_error("task.data", str(path), "no such file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows: list[Cells] = list(reader)
+            return list(reader.fieldnames or ()), rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise spec_error("task.data", str(path), "is not a CSV table", str(error)) from None
 
 
-def _insist_on_columns(named: Mapping[str, str], rows: Sequence[Cells], *, path: Path) -> None:
+def _insist_on_columns(named: Mapping[str, str], columns: Sequence[str], *, path: Path) -> None:
     """`named`: columns by the key that names them; "" for a further input, which names itself."""
-    columns = [name for name in rows[0] if name] if rows else []
     for key, name in named.items():
         if (name or key) not in columns:
             place = f"task.{key}" if name else "task.inputs"

@@ -9,7 +9,7 @@ from nanochat.core.errors import SpecError
 from nanochat.law import checks
 from nanochat.law.approaches import Approach, Bias, Comparison, Told
 from nanochat.law.certificate import Certificate
-from nanochat.law.isoflop import approach_2
+from nanochat.law.isoflop import Method, approach_2
 
 GRID = np.array([(n, n * ratio) for n in (1e6, 1e7, 1e8) for ratio in (1, 10, 100)])
 N, D = GRID.T
@@ -35,7 +35,7 @@ def codes(findings: list[checks.Finding]) -> list[str]:
 def test_places_that_tell_nothing_are_refused(n: np.ndarray, d: np.ndarray, code: str) -> None:
     found = checks.of_places(n, d)
     assert code in codes(found) and all(one.severity == "refuse" and one.remedy for one in found)
-    with pytest.raises(SpecError, match="task.data=runs.csv"):
+    with pytest.raises(SpecError, match=r"task\.data=runs\.csv"):
         checks.insist(found, key="task.data", value="runs.csv")
 
 
@@ -88,7 +88,7 @@ def test_methods_that_disagree_warn_with_the_bias_of_the_method() -> None:
 
     names = ("approach 1", "approach 2, akima", "approach 2, parabola")
     others = tuple(approach(name, value) for name, value in zip(names, (0.50, 0.51, 0.56), strict=True))
-    biases = {"akima": Bias(0.001, 0.0), "parabola": Bias(0.05, -0.2)}
+    biases: dict[Method, Bias] = {"akima": Bias(0.001, 0.0), "parabola": Bias(0.05, -0.2)}
     found = checks.of_comparison(Comparison(1e20, (*others, approach("approach 3", 0.5)), biases))
     assert codes(found) == ["disagreement"]
     assert "parabola has a = 0.560" in found[0].text and "+0.050 off" in found[0].text
