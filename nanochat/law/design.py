@@ -135,8 +135,8 @@ def choose(
     """The place to run next for the target of `c` FLOPs: the largest gain over cost^thrift among those that `left`
     pays for; None where none is. thrift 1 is per unit of cost, 0 is in all. Ties go to the first.
 
-    In all is better, a third of the regret at the same budget and with fewer runs (benchmarks/planner.py): what is cheap
-    teaches little of what is far away. No run should take much more than a tenth of the budget: bound by `candidates`.
+    In all is better, a third of the regret at the same budget and with fewer runs (benchmarks/planner.py): cheap runs
+    teach little of what is far away. No run should take much more than a tenth of the budget: bound by `candidates`.
     """
     affordable = [place for place in places if place.cost <= left]
     if not affordable:
