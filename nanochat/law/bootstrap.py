@@ -12,6 +12,7 @@ from numpy import ndarray
 from nanochat.core.progress import track
 from nanochat.law.fit import Options, Problem
 from nanochat.law.form import Array, Law, Values
+from nanochat.law.noise import numbered
 
 L = TypeVar("L", bound=Law)
 
@@ -44,10 +45,10 @@ def resampled(
 
 def drawn(clusters: Sequence[object], *, count: int, seed: int) -> Values:
     """How often each row stands in each table: its cluster's number of draws."""
-    names = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
-    generator = np.random.default_rng(seed)
-    times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)
-    return times[:, [names[name] for name in clusters]].astype(float)
+    numbers = numbered(clusters)
+    many = int(numbers.max()) + 1
+    times = np.random.default_rng(seed).multinomial(many, np.full(many, 1 / many), size=count)
+    return times[:, numbers].astype(float)
 
 
 def interval(laws: Sequence[L], value: Callable[[L], float], *, level: float = 0.95) -> tuple[float, float]:

@@ -22,7 +22,8 @@ from nanochat.law.hoffmann import Array, Hoffmann
 # at the middle of the points: wide, and there so that fewer than five points have a finite variance.
 PRIOR = (0.5, 1.0, 1.0, 0.15, 0.15)
 
-# The weight on the best shape; the rest is on its loss. All on one of the two leaves the other several times worse.
+# The weight on the best shape; the rest is on its loss. All of it on the loss made the regret three times as large, all
+# of it on the shape the error of the loss twice as large.
 BALANCE = 0.5
 
 
@@ -134,8 +135,8 @@ def choose(
     """The place to run next for the target of `c` FLOPs: the largest gain over cost^thrift among those that `left`
     pays for; None where none is. thrift 1 is per unit of cost, 0 is in all. Ties go to the first.
 
-    In all is better, four times in regret at the same budget and with fewer runs (benchmarks/planner.py): what is cheap
-    teaches little of what is far away. No run should take much more than a tenth of the budget: bound by `candidates`.
+    In all is better, a third of the regret at the same budget and with fewer runs (benchmarks/planner.py): cheap runs
+    teach little of what is far away. No run should take much more than a tenth of the budget: bound by `candidates`.
     """
     affordable = [place for place in places if place.cost <= left]
     if not affordable:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from nanochat.law.bootstrap import drawn as draws_of
 from nanochat.law.compute import SIX, Compute
 from nanochat.law.hoffmann import Array
 from nanochat.law.line import Line, line
@@ -22,8 +23,8 @@ FEWEST_SIZES = 3
 
 @dataclass(frozen=True)
 class Envelope:
-    """compute, params, loss: the levels at which a size that is neither the least nor the largest wins · edge: the
-    share of levels at which one of those two wins, which say nothing of the best size · params_line, tokens_line:
+    """compute, params, loss: the levels at which a size wins that is neither the least nor the largest of those trained
+    for that compute · edge: the share of the other levels, at which the best may lie beyond · params_line, tokens_line:
     log N* and log D* on log C, None where fewer than three sizes win."""
 
     compute: Float[ndarray, "levels"]
@@ -52,7 +53,8 @@ def approach_1(n: Array, d: Array, loss: Array, *, compute: Compute = SIX, level
     reached = np.isfinite(curves).any(axis=0)
     grid, curves = grid[reached], curves[:, reached]
     winner = np.argmin(curves, axis=0)
-    inside = (winner > 0) & (winner < len(sizes) - 1)
+    there = np.isfinite(curves)
+    inside = (winner > np.argmax(there, axis=0)) & (winner < len(sizes) - 1 - np.argmax(there[::-1], axis=0))
     at, best = np.exp(grid[inside]), sizes[winner[inside]]
     lowest = np.exp(curves.min(axis=0)[inside])
     edge = float(1 - np.mean(inside))
@@ -74,16 +76,10 @@ def drawn(
     compute: Compute = SIX,
 ) -> list[Envelope]:
     """Approach 1 on `count` tables of clusters drawn with replacement; draws without a line are not among them."""
-    generator = np.random.default_rng(seed)
-    names = np.unique(np.array([str(name) for name in clusters]), return_inverse=True)[1]
-    members = [np.flatnonzero(names == name) for name in range(int(names.max()) + 1)]
-    found = []
-    for _ in range(count):
-        table = np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
-        again = approach_1(n[table], d[table], loss[table], compute=compute)
-        if again.params_line:
-            found.append(again)
-    return found
+    times = draws_of(clusters, count=count, seed=seed).astype(int)
+    tables = (np.repeat(np.arange(len(n)), row) for row in times)
+    found = [approach_1(n[table], d[table], loss[table], compute=compute) for table in tables]
+    return [envelope for envelope in found if envelope.params_line]
 
 
 def _curve(c: ndarray, loss: ndarray, grid: ndarray) -> ndarray:
@@ -92,5 +88,5 @@ def _curve(c: ndarray, loss: ndarray, grid: ndarray) -> ndarray:
     means = np.bincount(which, weights=loss) / np.bincount(which)
     if len(places) == 1:
         return np.where(np.arange(len(grid)) == np.argmin(np.abs(grid - places[0])), means[0], np.inf)
-    found = np.interp(grid, places, means, left=np.inf, right=np.inf)
-    return np.where(np.isnan(found), np.inf, found)
+    found = np.interp(grid, places, means)
+    return np.where((grid < places[0]) | (grid > places[-1]), np.inf, found)

@@ -1,34 +1,32 @@
 """Intervals by profile likelihood: every value that a quantity may have while the law, refitted, still fits the rows.
 
-Where the likelihood stays flat to the end nothing is known on that side, and the interval says that it is open. Rows are
-taken as independent; for checkpoints of one run, draw runs again (`nanochat.law.bootstrap`).
+Where the likelihood stays flat to the end nothing is known on that side, and the interval says that it is open. Without
+clusters the rows are taken as independent, with noise alike. With clusters (the run of each row) they need be neither:
+that is the one to use for checkpoints of one run, or where noise changes with size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.stats import f as fisher
 
 from nanochat.law.fit import Options, Problem
 from nanochat.law.form import Array, Columns, Law, Point, Points, Values
+from nanochat.law.noise import alike, clustered
 from nanochat.law.polish import Valley, polish
 
 L = TypeVar("L", bound=Law)
 
 # A value so many times larger or smaller, or so many standard errors away, is as good as any: the side is open.
 FAR_LOG, FAR = math.log(1e6), 1e6
-
-# The share of residuals inside δ is counted inside half a standard deviation where that is wider: a fit with a small δ
-# goes through as many rows as it has numbers, which says nothing about the noise. (Coverage: tests/law/test_intervals.)
-WIDTH = 0.5
 
 # How much stiffer than the likelihood a value is held; the most that it may give.
 STIFF, GIVES = 1e3, 1e-2
@@ -53,18 +51,34 @@ def profile(
     *,
     near: L,
     value: Callable[[L], float],
+    clusters: Sequence[object] | None = None,
     level: float = 0.95,
     options: Options | None = None,
 ) -> Profile:
-    """The interval of a quantity of the law; `near` is the fitted law. Quantities above zero are moved in logs.
-
-    The fit is refused while twice the rise of the objective over `noise` is above the quantile of F(1, rows − numbers).
-    """
+    """The interval of a quantity of the law; `near` is the fitted law. Quantities above zero are moved in logs."""
     problem = Problem.of(type(near), inputs, y, options=options or Options())
-    held = _Held(problem, near.point(problem.frame), value)
-    threshold = float(fisher.ppf(level, 1, max(problem.weights.sum() - len(held.best), 1)))
+    held = _Held(problem, near.point(problem.frame), value, clusters)
+    threshold = float(fisher.ppf(level, 1, held.spare))
     low, high = (held.end(side, threshold=threshold) for side in (-1, 1))
     return Profile(low, high)
+
+
+def p_value(
+    inputs: Mapping[str, Array],
+    y: Array,
+    *,
+    near: L,
+    value: Callable[[L], float],
+    at: float,
+    clusters: Sequence[object] | None = None,
+    options: Options | None = None,
+) -> float:
+    """How well the rows bear that a quantity is `at`: twice the rise of the objective over the noise is compared with
+    F(1, rows or clusters − numbers). The values that an interval holds have more than 1 − level."""
+    problem = Problem.of(type(near), inputs, y, options=options or Options())
+    held = _Held(problem, near.point(problem.frame), value, clusters)
+    target = math.log(at) if held.log else at
+    return float(fisher.sf(held.rise(held.at(target, held.best)), 1, held.spare))
 
 
 def ridge(inputs: Mapping[str, Array], y: Array, *, near: Law, options: Options | None = None) -> tuple[str, ...]:
@@ -76,33 +90,26 @@ def ridge(inputs: Mapping[str, Array], y: Array, *, near: Law, options: Options 
     return tuple(name for name in near.names() if is_open(name))
 
 
-def noise(residual: Array, weights: Array, *, delta: float, numbers: int) -> tuple[float, float]:
-    """E ψ² / E ψ′ of Huber's ψ, which makes the objective a likelihood, and E ψ′: the share of residuals inside δ."""
-    spare = max(float(weights.sum()) - numbers, 1.0)
-    size = np.abs(residual)
-    square = float(weights @ np.minimum(size, delta) ** 2) / spare
-    deviation = 1.4826 * float(np.median(np.repeat(size, np.maximum(weights, 1).astype(int)))) * weights.sum() / spare
-    width = max(delta, WIDTH * deviation)
-    if math.isinf(width):
-        return square, 1.0
-    share = max((float(weights @ (size <= width)) - numbers) / spare, 1 / (2 * spare)) * delta / width
-    return square / share, share
-
-
 class _Held(Generic[L]):
     """The fit with one quantity held: a row of its own, stiff enough that the law gives way instead."""
 
-    def __init__(self, problem: Problem[L], best: Point, value: Callable[[L], float]) -> None:
+    def __init__(
+        self, problem: Problem[L], best: Point, value: Callable[[L], float], clusters: Sequence[object] | None
+    ) -> None:
         self.problem, self.best, self.value = problem, best, value
         self.log = self.quantity(best, log=False) > 0
         self.centre = self.quantity(best)
         residual, jacobian = problem.residuals(best)
         self.lowest = self.objective(best)
-        unit, share = noise(residual, problem.weights, delta=problem.delta, numbers=len(best))
+        slope, weights, delta = self.slope(best), problem.weights, problem.delta
+        unit, share = alike(residual, weights, delta=delta, numbers=len(best))
+        inverse = np.linalg.pinv(share * (jacobian.T * weights) @ jacobian, rcond=1e-12)
+        variance = max(float(slope @ inverse @ slope), 0.0)
+        if clusters is not None and variance > 0:
+            unit = clustered(residual, jacobian, weights, delta=delta, slope=slope, clusters=clusters)
         self.unit = max(unit, 1e-20)
-        slope = self.slope(best)
-        curvature = share * (jacobian.T * problem.weights) @ jacobian
-        error = math.sqrt(max(self.unit * float(slope @ np.linalg.pinv(curvature, rcond=1e-12) @ slope), 0.0))
+        self.spare = max((weights.sum() if clusters is None else len(set(clusters))) - len(best), 1)
+        error = math.sqrt(self.unit * variance)
         self.error = min(max(error, 1e-9), 1.0 if self.log else max(1.0, abs(self.centre)))
 
     def quantity(self, point: Point, *, log: bool | None = None) -> float:
@@ -122,6 +129,10 @@ class _Held(Generic[L]):
     def objective(self, point: Point) -> float:
         residual, _ = self.problem.residuals(point)
         return float(self.problem.valley(1).objective(residual[None], np.array([0]))[0])
+
+    def rise(self, point: Point) -> float:
+        """Twice how far the objective lies above its lowest, in units of the noise."""
+        return max(2 * (self.objective(point) - self.lowest) / self.unit, 0.0)
 
     def at(self, target: float, start: Point) -> Point:
         """The best point whose quantity is `target`."""
@@ -145,13 +156,13 @@ class _Held(Generic[L]):
         def excess(away: float) -> float:
             nonlocal start
             start = self.at(self.centre + side * away, start)
-            return math.sqrt(max(2 * (self.objective(start) - self.lowest) / self.unit, 0.0)) - math.sqrt(threshold)
+            return math.sqrt(self.rise(start)) - math.sqrt(threshold)
 
         while excess(step) < 0:
             gives = abs(self.quantity(start) - self.centre - side * step)
             if not gives < GIVES * step or step > (FAR_LOG if self.log else FAR * self.error):
                 return None
             reached, step = step, 2 * step
-        away = float(brentq(excess, reached, step, xtol=1e-4 * self.error, rtol=1e-6))
-        end = self.centre + side * away
+        found = root_scalar(excess, bracket=(reached, step), xtol=1e-4 * self.error, rtol=1e-6)
+        end = self.centre + side * float(found.root)
         return math.exp(end) if self.log else end

@@ -1,4 +1,4 @@
-"""The rows that a law is fitted to, and those that are left out, with the reason."""
+"""Anyone's table of runs: the rows that a law is fitted to, and those that are left out, with the reason."""
 
 from __future__ import annotations
 
@@ -6,84 +6,145 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from numpy import ndarray
 
 from nanochat.core.errors import nearest, spec_error
+from nanochat.law.checks import insist, of_places
 from nanochat.law.hoffmann import Array
 
-# The law has five numbers; each of N and D needs a few levels to tell a power from a constant.
-FEWEST_ROWS, FEWEST_LEVELS = 8, 3
+# Of a study's results only what confirms an arm, or was planned as a point of a law, counts.
+PHASES = ("seed", "point")
 
-# Above this correlation of log N and log D nothing tells the two apart.
-CONFOUNDED = 0.99
+Cells = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Points:
-    """n, d, loss: of each row that counts · clusters: the run that each is of · excluded: how many rows, by reason."""
+    """n, d, loss: parameters, tokens and loss of each row that counts · clusters: the run that each is of · excluded:
+    how many rows, by reason · c: compute, as the table says or 6ND · measured: whether the table says it apart from N
+    and D · inputs: further columns by name."""
 
     n: Array
     d: Array
     loss: Array
     clusters: Sequence[str]
     excluded: Mapping[str, int]
+    c: Float[ndarray, "runs"]
+    measured: bool = False
+    inputs: Mapping[str, Array] = field(default_factory=dict)
 
     def enough(self, kept: ndarray) -> bool:
         """Whether some of the rows still tell N from D."""
-        return _problem(self.n[kept], self.d[kept]) is None
+        return not of_places(self.n[kept], self.d[kept])
 
 
-def read_points(path: Path, *, n: str, d: str, loss: str) -> Points:
-    """Read a CSV table with a header. Of a study's results only complete confirming runs count.
-
-    Raises `SpecError` for columns that are not there and for tables from which no law can be read.
-    """
-    if not path.is_file():
-        raise spec_error("task.data", str(path), "no such file")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = list(rows[0]) if rows else []
-    for key, name in (("n", n), ("d", d), ("loss", loss)):
-        if name not in columns:
-            raise spec_error(f"task.{key}", name, f"{path.name} has no such column", nearest(name, columns))
-    reasons = [_excluded(row, n=n, d=d, loss=loss) for row in rows]
-    used = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
-    values = (np.array([float(row[name]) for row in used]) for name in (n, d, loss))
-    clusters = [row.get("key") or str(i) for i, row in enumerate(used)]
-    points = Points(*values, clusters=clusters, excluded=Counter(filter(None, reasons)))
-    if problem := _problem(points.n, points.d):
-        raise spec_error("task.data", str(path), problem, "add runs of other sizes and lengths")
+def read_points(
+    path: Path,
+    *,
+    n: str,
+    loss: str,
+    d: str | None = None,
+    c: str | None = None,
+    cluster: str | None = None,
+    inputs: Sequence[str] = (),
+) -> Points:
+    """`read_table`, and refuse rows that cannot tell N from D."""
+    points = read_table(path, n=n, loss=loss, d=d, c=c, cluster=cluster, inputs=inputs)
+    insist(of_places(points.n, points.d), key="task.data", value=str(path))
     return points
 
 
-def _excluded(row: Mapping[str, str], *, n: str, d: str, loss: str) -> str | None:
-    """Why a row does not count."""
+def read_table(
+    path: Path,
+    *,
+    n: str,
+    loss: str,
+    d: str | None = None,
+    c: str | None = None,
+    cluster: str | None = None,
+    inputs: Sequence[str] = (),
+) -> Points:
+    """Read a CSV table with a header, by the names of its columns.
+
+    Without `d`, tokens are C/6N. `cluster`: the column that says which rows are of one run, by default a study's `key`,
+    else every row is a run. Raises `SpecError` for columns that are not there and where no row counts.
+    """
+    if d is None and c is None:
+        raise spec_error("task.d", None, "neither tokens nor compute are told", "name a column for task.d or task.c")
+    columns, rows = _rows(path)
+    named = {"n": n, "loss": loss, "d": d, "c": c, "cluster": cluster}
+    _insist_on_columns({k: v for k, v in named.items() if v} | dict.fromkeys(inputs, ""), columns, path=path)
+    numbers = [name for name in (n, loss, d, c, *inputs) if name]
+    reasons = _reasons(rows, numbers)
+    used = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+    excluded = Counter(reason for reason in reasons if reason)
+    if not used:
+        raise spec_error("task.data", str(path), "no row counts", _told(excluded) or "it has a header alone")
+    column = {name: np.array([float(row[name]) for row in used]) for name in numbers}
+    tokens = column[d] if d else column[c or ""] / 6 / column[n]
+    return Points(
+        column[n],
+        tokens,
+        column[loss],
+        clusters=[row.get(cluster or "key") or str(i) for i, row in enumerate(used)],
+        excluded=excluded,
+        c=column[c] if c else 6 * column[n] * tokens,
+        measured=bool(c and d),
+        inputs={name: column[name] for name in inputs},
+    )
+
+
+def _rows(path: Path) -> tuple[list[str], list[Cells]]:
+    """The header, and the rows under it."""
+    if not path.is_file():
+        raise spec_error("task.data", str(path), "no such file")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows: list[Cells] = list(reader)
+            return list(reader.fieldnames or ()), rows
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise spec_error("task.data", str(path), "is not a CSV table", str(error)) from None
+
+
+def _insist_on_columns(named: Mapping[str, str], columns: Sequence[str], *, path: Path) -> None:
+    """`named`: columns by the key that names them; "" for a further input, which names itself."""
+    for key, name in named.items():
+        if (name or key) not in columns:
+            place = f"task.{key}" if name else "task.inputs"
+            raise spec_error(place, name or key, f"{path.name} has no such column", nearest(name or key, columns))
+
+
+def _reasons(rows: Sequence[Cells], numbers: Sequence[str]) -> list[str | None]:
+    """Why each row does not count; None where it does."""
+    seen: set[tuple[str, ...]] = set()
+    reasons = []
+    for row in rows:
+        reason = _excluded(row, numbers)
+        cells = tuple(str(cell) for cell in row.values())
+        reasons.append(reason or ("duplicate" if cells in seen else None))
+        seen.add(cells)
+    return reasons
+
+
+def _excluded(row: Cells, numbers: Sequence[str]) -> str | None:
     if row.get("status", "complete") != "complete":
-        return row["status"]
-    if row.get("phase", "seed") != "seed":
+        return row["status"] or "no status"
+    if row.get("phase", PHASES[0]) not in PHASES:
         return "tuning"
     try:
-        values = [float(row[name]) for name in (n, d, loss)]
+        values = [float(row[name]) for name in numbers]
     except (TypeError, ValueError):
+        return "no number"
+    if any(math.isnan(value) for value in values):
         return "no number"
     return None if all(math.isfinite(value) and value > 0 for value in values) else "not above zero"
 
 
-def _problem(n: Array, d: Array) -> str | None:
-    """Why these rows say nothing of the law, if so."""
-    distinct = len({*zip(n.tolist(), d.tolist(), strict=True)})
-    if distinct < FEWEST_ROWS:
-        return f"has {distinct} different points, and {FEWEST_ROWS} are the least that a law can be read from"
-    for name, values in (("parameters", n), ("tokens", d)):
-        if len(set(values.tolist())) < FEWEST_LEVELS:
-            return f"has fewer than {FEWEST_LEVELS} different numbers of {name}"
-    correlation = float(np.corrcoef(np.log(n), np.log(d))[0, 1])
-    if abs(correlation) > CONFOUNDED:
-        return (
-            f"moves parameters and tokens together (correlation of their logs {correlation:.3f}): which of them helps?"
-        )
-    return None
+def _told(excluded: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in excluded.items())
