@@ -32,7 +32,7 @@ class Shapes:
     @property
     def whole(self) -> ndarray:
         """The laws that have a best size at every level."""
-        return np.isfinite(self.params).all(axis=1)
+        return np.asarray(np.isfinite(self.params).all(axis=1))
 
 
 def shapes(laws: Sequence[Law], compute: Compute, c: Float[ndarray, "levels"]) -> Shapes:
