@@ -43,7 +43,7 @@ def number(value: float | None) -> str:
     if value is None or not np.isfinite(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.4g}"
+        return f"{value:#.4g}".rstrip(".")
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
 
@@ -71,7 +71,8 @@ def _numbers(record: Told) -> Table:
             NAMES.get(name, name), number(item["value"]), between(item["low"], item["high"]), between(*item["profile"])
         )
     if record["answers"]:
-        grid.add_row(f"at {record['at']:.3g} FLOPs")
+        six = record["definitions"]["c"] == "6ND"
+        grid.add_row(f"at {number(record['at'])} FLOPs", "", "C = 6ND" if six else "C as measured")
     for name, item in record["answers"].items():
         grid.add_row(NAMES.get(name, name), number(item["value"]), between(item["low"], item["high"]))
     return grid
