@@ -42,10 +42,10 @@ class PredictSpec(StudyTaskSpec):
     def attend(self, config: Mapping[str, Any], words: Sequence[str]) -> int:
         record = record_of(config, self.law, arm=self.arm)
         console = Console(highlight=False)
+        grid, warnings = self._best(record) if self._wants_best(record) else self._losses(record)
         console.print(record.law.equation)
-        shown = self._best(record) if self._wants_best(record) else self._losses(record)
-        console.print(shown[0])
-        for warning in dict.fromkeys(shown[1]):
+        console.print(grid)
+        for warning in dict.fromkeys(warnings):
             console.print(f"warning: {warning}")
         return 0
 
