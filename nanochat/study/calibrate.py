@@ -64,7 +64,7 @@ class Pace:
 
     def run(self, spec: RunSpec, *, checkpoint: float) -> float:
         """Seconds of a whole run that saves a checkpoint every `checkpoint` seconds; its texts are prepared."""
-        training = spec.steps * self.step
+        training = (spec.steps - spec.first_step) * self.step
         scoring = len(validation_steps(spec)) * self.valid + self.test + self.valid
         return self.start + training + self.save * (training // checkpoint) + scoring
 
@@ -233,7 +233,8 @@ def measure(request: dict[str, Any], channel: Connection) -> None:
 def _timed(spec: RunSpec, *, settings: Settings, source: Origin, channel: Connection) -> dict[str, Any]:
     corpus = prepare(spec.data, spec.tokenizer, cache=settings.paths.cache, context=spec.context)
     watch = Stopwatch(channel, steps=spec.steps)
-    endless = spec.replace(stop=spec.stop.replace(steps=FOR_EVER))
+    # From scratch: a step costs the same wherever the run begins.
+    endless = spec.replace(stop=spec.stop.replace(steps=FOR_EVER), start=spec.start.replace(run=None, tokens=None))
     began = time.monotonic()
     result = execute(endless, settings=settings, control=watch, source=source)
     ended = time.monotonic()

@@ -110,6 +110,8 @@ class ScalingSpec(CompareSpec):
 
         Raises `SpecError` where no size would have enough steps, or enough of them a level.
         """
+        if self.branches and not study.settings.milestones:
+            raise spec_error("milestones", False, "leaves nothing to go on from", "leave it, or study.branches=false")
         definition = study.definition
         assert definition.design is not None
         design = replace(definition.design, target=self.target_flops)

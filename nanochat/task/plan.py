@@ -128,7 +128,7 @@ def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan:
 
 
 def _flops(run: RunSpec) -> float:
-    return run.tokens * run.training_cost.flops
+    return run.own_tokens * run.training_cost.flops
 
 
 def _timed(study: Study, runs: Mapping[str, RunSpec], *, timed: bool) -> tuple[int, Mapping[str, Pace | Unknown]]:
