@@ -68,6 +68,11 @@ class Pace:
         scoring = len(validation_steps(spec)) * self.valid + self.test + self.valid
         return self.start + training + self.save * (training // checkpoint) + scoring
 
+    def of(self, spec: RunSpec, *, checkpoint: float) -> tuple[float, float]:
+        """Seconds of a token, and of what a run takes however long it is."""
+        token = (self.step + self.save * self.step / checkpoint) / spec.batch.tokens
+        return token, self.start + len(validation_steps(spec)) * self.valid + self.test + self.valid
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
