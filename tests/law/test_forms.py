@@ -18,9 +18,8 @@ from nanochat.law.form import Law, predict
 from nanochat.law.hoffmann import Hoffmann
 from nanochat.law.kaplan import Kaplan
 from nanochat.law.repeated import Repeated
+from tests.law.known import D, N
 
-GRID = np.array([(n, c / 6 / n) for c in (1e18, 1e19, 1e20) for n in np.geomspace(1e7, 1e9, 7)])
-N, D = GRID.T
 STEPS = np.arange(1, 4001)
 
 
