@@ -1,5 +1,5 @@
-"""A law fitted to the 240 extracted points of Chinchilla, once and to 1,000 resampled tables, beside the same fit by the
-public `chinchilla` package (for development only), from the ranges of starts in its readme, at its own precision.
+"""A law fitted to the 240 extracted points of Chinchilla, once and to 1,000 resampled tables; the same fit by the
+`chinchilla` package (for development only), from the ranges of starts in its readme, at its own precision.
 
 Needs the table under data/scaling/besiroglu beside the repository; see tests/shared_texts.py.
 """

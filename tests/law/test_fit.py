@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from nanochat.law import polish as polishing
 from nanochat.law.annealing import Annealing
 from nanochat.law.bootstrap import drawn, resampled
+from nanochat.law.certificate import SINGULAR
 from nanochat.law.fit import Options, Problem, fit
 from nanochat.law.form import Law, predict
 from nanochat.law.heldout import budgets, held_out
@@ -137,9 +138,18 @@ def test_what_rows_cannot_tell_is_said() -> None:
     """A rate that never falls has no annealing area; losses that do not fall have no power."""
     s1 = np.arange(1.0, 200.0)
     flat = fit(Annealing, {"s1": s1, "s2": 0 * s1}, 2.0 + s1**-0.5)
-    assert math.isinf(flat.certificate.condition)
+    assert flat.certificate.condition == SINGULAR
     level = fit(Hoffmann, INPUTS, 2.0 + 1e-3 * np.random.default_rng(0).normal(size=len(N))).certificate
     assert level.bounds or level.condition > 1e5
+
+
+@pytest.mark.parametrize("delta", [1e-8, 1e-6])
+def test_a_narrow_delta_is_reached_through_wider_ones(delta: float) -> None:
+    """Among the kinks of nearly absolute residuals a descent stops anywhere."""
+    rows = slice(0, None, 2)
+    inputs, loss = {name: column[rows] for name, column in INPUTS.items()}, noisy(6)[rows]
+    found = fit(Hoffmann, inputs, loss, options=Options(delta=delta))
+    assert found.certificate.agree == 1.0 and found.certificate.gradient < 1e-4
 
 
 def test_refits_are_what_fits_of_the_same_tables_would_be() -> None:
