@@ -139,12 +139,13 @@ def coverage(studies: int, *, kind: str, clusters: bool, levels: int, sizes: int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["alpha", "loss"])
-@pytest.mark.parametrize("delta", [1e-3, 1e-2])
-@pytest.mark.parametrize(("levels", "sizes"), [(3, 4), (3, 7), (6, 8)])
+@pytest.mark.parametrize(
+    ("levels", "sizes", "delta", "name"),
+    [(3, 4, 1e-2, "alpha"), (3, 7, 1e-3, "alpha"), (6, 8, 1e-3, "alpha"), (3, 7, 1e-3, "loss")],
+)
 def test_95_percent_intervals_hold_the_truth_in_95_percent(levels: int, sizes: int, delta: float, name: str) -> None:
-    """Rows alike and independent, 12 to 48 of them; over 500 studies a share has a standard error of 1%."""
-    share = coverage(500, kind="even", clusters=False, levels=levels, sizes=sizes, name=name, delta=delta)
+    """Rows alike and independent, 12 to 48 of them; the share over 400 studies has a standard error of 1.1%."""
+    share = coverage(400, kind="even", clusters=False, levels=levels, sizes=sizes, name=name, delta=delta)
     assert 0.92 <= share <= 0.98
 
 
