@@ -25,7 +25,8 @@ from tests.shared_texts import BESIDE_THE_REPOSITORY
 
 TURNS, RESAMPLES, DELTA = 5, 1000, 1e-3
 
-# The readme's ranges, with three levels instead of five: 243 starts. The package has its own stopping rule (a mean, BFGS at its defaults).
+# The readme's ranges, with three levels instead of five: 243 starts. How it stops is the
+# package's own: the mean of the losses, and BFGS at its default tolerance.
 GRID = {
     "E": np.linspace(1, 2, 3),
     "a": np.linspace(1, 10, 3),

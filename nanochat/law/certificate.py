@@ -43,7 +43,7 @@ def agreement(predictions: Float[ndarray, "starts runs"], best: int) -> float:
 def condition(jacobian: Columns) -> float:
     """Largest over smallest eigenvalue of JᵀJ with columns of length one; `SINGULAR` where no digit is left of one."""
     lengths = np.linalg.norm(jacobian, axis=0)
-    if not np.all(lengths > 0):
+    if len(jacobian) < len(lengths) or not np.all(lengths > 0):
         return SINGULAR
     values = np.linalg.svd(jacobian / lengths, compute_uv=False)
     return min(float(values[0] / max(values[-1], 1e-30)) ** 2, SINGULAR)

@@ -84,9 +84,12 @@ class Problem(Generic[L]):
 
     @classmethod
     def of(cls, form: type[L], inputs: Mapping[str, Array], y: Array, *, options: Options) -> Problem[L]:
-        """Raises `ValueError` for a column that the form reads and `inputs` has not, or rows of unequal number."""
+        """Raises `ValueError` for a column that the form reads and `inputs` has not, and for a loss that is not above
+        zero: tables are checked before (`nanochat.law.table`)."""
         if missing := [name for name in form.inputs if name not in inputs]:
             raise ValueError(f"{form.title} reads {', '.join(missing)}, and there is no such column")
+        if not (np.all(np.isfinite(y)) and np.all(y > 0)):
+            raise ValueError("every loss has to be above zero")
         frame = form.frame(inputs, y)
         log = options.on == "log"
         unit = 1.0 if log else frame.scale

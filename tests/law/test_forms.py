@@ -108,6 +108,12 @@ def test_a_column_that_is_not_there_is_named() -> None:
         fit(Hoffmann, {"n": N}, N)
 
 
+@pytest.mark.parametrize("y", [0 * D, -D, np.nan * D, np.inf * D])
+def test_losses_that_no_law_has_are_refused(y: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        fit(Hoffmann, {"n": N, "d": D}, y)
+
+
 def test_the_annealing_area_is_the_double_sum() -> None:
     rates = 1e-3 * np.array([1, 1, 0.8, 0.5, 0.5, 0.1])
     s1, s2 = areas(rates, memory=0.9)
