@@ -14,7 +14,8 @@ from nanochat.core.provenance import provenance
 
 FOLDER = Path(__file__).parent
 NAMES = (
-    "startup", "study_overhead", "slots", "latency", "memory", "joblib_sweep", "report", "laws", "planner", "components",
+    "startup", "study_overhead", "slots", "latency", "memory", "joblib_sweep", "report", "laws", "planner",
+    "components",
 )  # fmt: skip
 
 
