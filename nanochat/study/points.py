@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanochat.core.errors import MachineError
 from nanochat.study.agenda import Agenda
 from nanochat.study.axes import Arm
+from nanochat.study.budget import Budget
 from nanochat.study.design import HOUR, Design, Size, Unit, alone, families
 from nanochat.study.grid import RATES, Cell, begins_of, costs, first_cells, missing_sizes, row, siblings, tuned_sizes
 from nanochat.study.ledger import PATIENCE, TOKENS, Cost, affords, spent
-from nanochat.study.rates import RateLaw, Tried, rate_law, tried_at, wanted_rates
+from nanochat.study.rates import RateLaw, rate_laws, wanted_rates
 from nanochat.study.sequential import next_cell
 from nanochat.study.trial import Trial, new_trial
 
@@ -39,7 +39,7 @@ class Points(Agenda):
         self.design: Design = self.definition.design
         self.begins = begins_of(self.definition)
         self.planned: list[Cell] = []
-        self.planned_by = -1  # how many points were finished when that was worked out
+        self.planned_by: tuple[int, Budget] | None = None  # the points that were finished, and the budget
 
     def claim(self) -> Trial | None:
         return self._claim_rate() or self._claim_point()
@@ -69,7 +69,9 @@ class Points(Agenda):
 
     def rates(self) -> dict[str, RateLaw]:
         """The law of rates of each arm, by its name at every size, once all that is tried is over."""
-        return {name: self._rate_law(name, sizes) for name, sizes in families(self.design).items()}
+        tried = {size.arm: self._tried(size) for size in self.design.sizes}
+        known = {arm: {rate: loss for rate, loss in own.items() if loss is not None} for arm, own in tried.items()}
+        return rate_laws(self.design, known)
 
     # Rates
 
@@ -103,17 +105,6 @@ class Points(Agenda):
         tried = [(size, self._tried(size)) for size in sizes]
         over = all(None not in known.values() for _, known in tried)
         return over and (self._closed() or not any(wanted_rates(self.design, t, first=s.peak) for s, t in tried))
-
-    def _rate_law(self, name: str, sizes: Sequence[Size]) -> RateLaw:
-        tuned = [size for size in tuned_sizes(self.design, sizes) if self._tried(size)]
-        found = [self._tried_at(size) for size in tuned]
-        if tuned and not any(found):
-            raise MachineError(f"no learning rate that was tried for arm '{name}' came to its end; see task=study")
-        return rate_law(self.design, [t for t in found if t], first=sizes[0].peak)
-
-    def _tried_at(self, size: Size) -> Tried | None:
-        known = self._tried(size)
-        return tried_at(size.params, {rate: loss for rate, loss in known.items() if loss is not None})
 
     def _best_sizes(self) -> dict[str, float | None]:
         """The best number of parameters at the lowest level of each arm, by what trying rates has shown."""
@@ -186,21 +177,32 @@ class Points(Agenda):
 
     def _cells(self) -> list[Cell]:
         """All cells that are known by now, in the order of their numbers."""
-        finished = sum(trial.finished for trial in self.book.points.values())
-        if finished != self.planned_by:
-            self.planned, self.planned_by = self._plan(), finished
+        now = (sum(trial.finished for trial in self.book.points.values()), self.budget)
+        if now != self.planned_by:
+            self.planned, self.planned_by = self._plan(), now
         return self.planned
 
     def _plan(self) -> list[Cell]:
-        """First grid; then, each time that all before are over: missing sizes, or the next level, or single points."""
+        """First grid; then, each time that all before are over: missing sizes, or the next level. Or single points."""
         lowest, seeds = self._best_sizes(), self.definition.seeds
         cells = first_cells(self.design, seeds=seeds, lowest=lowest)
-        while self.design.kind == "sequential" or self._over(cells):
-            more = self._sequel(cells) if self.design.kind == "sequential" else self._further(cells, lowest)
-            if not more:
-                break
+        if self.design.kind == "sequential":
+            cells += self.planned[len(cells) :]  # a point that was chosen once stays
+            while more := self._begun(len(cells)) or self._sequel(cells):
+                cells += more
+            return cells
+        while self._over(cells) and (more := self._further(cells, lowest)):
             cells += more
         return cells
+
+    def _begun(self, number: int) -> list[Cell]:
+        """The cell of a point that was begun, under whatever budget there was then."""
+        trial = self.book.points.get(number)
+        if trial is None:
+            return []
+        tokens = trial.params[TOKENS]
+        level = math.log(self.design.cost(trial.arm, tokens, "flops") / self.design.least, self.design.growth)
+        return [Cell(trial.arm, round(level), tokens, trial.seed)]
 
     def _further(self, cells: Sequence[Cell], lowest: Mapping[str, float | None]) -> list[Cell]:
         """Sizes that prove to be missing; where none do, the next level, as long as all of it can be paid for."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanochat.study.design import Design
+from nanochat.core.errors import MachineError
+from nanochat.study.design import Design, families
 
 # Exponent of N before anything was tried here, and how sure that is.
 EXPONENT, EXPONENT_SD = -0.25, 0.25
@@ -51,6 +52,21 @@ class RateLaw:
         """The peak learning rate of a model of `params` parameters, to four digits: they would mean nothing more."""
         wanted = math.exp(self.level + self.exponent * (math.log(params) - self.centre))
         return float(f"{min(max(wanted, self.low), self.high):.4g}")
+
+
+def rate_laws(design: Design, losses: Mapping[str, Mapping[float, float]]) -> dict[str, RateLaw]:
+    """The law of rates of each arm, by its name at every size, from losses by size and rate.
+
+    Raises `MachineError` where rates were tried for an arm and none came to its end.
+    """
+    found = {}
+    for name, sizes in families(design).items():
+        known = [(size, losses[size.arm]) for size in sizes if losses.get(size.arm)]
+        tried = [tried_at(size.params, rates) for size, rates in known]
+        if known and not any(tried):
+            raise MachineError(f"no learning rate that was tried for arm '{name}' came to its end")
+        found[name] = rate_law(design, [t for t in tried if t], first=sizes[0].peak)
+    return found
 
 
 def wanted_rates(design: Design, tried: Mapping[float, float | None], *, first: float) -> list[float]:

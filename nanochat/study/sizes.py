@@ -15,6 +15,9 @@ from nanochat.study.design import Size
 # Widths of the ladder: about 1.4 times as wide with each step, which doubles the parameters and more.
 WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 2560, 3072, 4096)
 
+# Widths of shapes that are no steps of the ladder, too, are multiples of this.
+STEP_OF_WIDTH = 16
+
 # Sizes this many times smaller and larger than those expected to be best are at hand.
 MARGIN = 6.0
 
@@ -35,21 +38,26 @@ class Range:
 def ladder(run: RunSpec, expected: Range) -> dict[str, tuple[str, ...]]:
     """Overrides of the shapes that may be needed, by name (`64x2`), the smallest first: all as wide for their depth as
     the config's model. Raises `SpecError` where none of them makes a model."""
+    models = {dim: of_width(run, dim) for dim in WIDTHS}
+    if not any(model for _, model in models.values()):
+        run.replace(model=run.model.replace(dim=WIDTHS[-1], depth=1)).resolve()  # which says what is wrong
+    return {
+        f"{dim}x{model.model.depth}": overrides
+        for dim, (overrides, model) in models.items()
+        if model and expected.low / MARGIN <= model.cost.params <= expected.high * MARGIN
+    }
+
+
+def of_width(run: RunSpec, dim: int) -> tuple[tuple[str, ...], RunSpec | None]:
+    """Overrides of the shape of that width in the proportion of the run's own model, and the run, resolved; None where
+    a component refuses it."""
     aspect = run.model.aspect or run.model.width / run.model.depth
-    found: dict[str, tuple[str, ...]] = {}
-    refused: SpecError | None = None
-    for dim in WIDTHS:
-        depth = max(1, round(dim / aspect))
-        try:
-            params = run.replace(model=run.model.replace(dim=dim, depth=depth)).resolve().cost.params
-        except SpecError as error:
-            refused = error
-            continue
-        if expected.low / MARGIN <= params <= expected.high * MARGIN:
-            found[f"{dim}x{depth}"] = (f"model.dim={dim}", f"model.depth={depth}")
-    if not found and refused is not None:
-        raise refused
-    return found
+    depth = max(1, round(dim / aspect))
+    overrides = (f"model.dim={dim}", f"model.depth={depth}")
+    try:
+        return overrides, run.replace(model=run.model.replace(dim=dim, depth=depth)).resolve()
+    except SpecError:
+        return overrides, None
 
 
 def sized(
