@@ -89,7 +89,7 @@ class Question:
     def _tokens(self, shape: RunSpec, params: int, c: float, life: Lifetime | None) -> float:
         """What is left of the compute for a shape; with inference, what it takes to reach the loss."""
         if life is not None:
-            tokens = float(reaching(self.record.law, np.array([params]), life.loss)[0])
+            tokens = float(reaching(self.record.law, np.array([float(params)]), life.loss)[0])
             if tokens == float("inf"):
                 rule = f"no number of tokens takes {params:,} parameters to a loss of {life.loss:.4g}"
                 raise spec_error("task.inference_tokens", f"{self.inference:.3g}", rule, "ask for fewer")
