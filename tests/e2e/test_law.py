@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nanochat.core.artifact import write_json
 from nanochat.law.annealing import Annealing
 from nanochat.law.hoffmann import Hoffmann
 from nanochat.law.record import tell
 from nanochat.law.repeated import Repeated
 from nanochat.law.table import Points
+from nanochat.study.definition import plain
 from tests.runs import SMALL
+from tests.study.definitions import definition
 
 # Best at about 20 tokens a parameter, at the size of tests.
 TRUTH = Hoffmann(E=1.2, A=60.0, B=120.0, alpha=0.4, beta=0.37)
@@ -112,6 +115,25 @@ def test_the_law_of_a_studys_arm(program, tmp_path: Path, law: Path) -> None:
     assert (said.code, said.err) == (2, "task.arm: there are several arms; try gqa or mla\n")
     said = program("task=allocate", "study.name=sizes", "task.arm=gqa", "task.flops=1e12")
     assert said.code == 0 and "the study's law of rates" in said.out and "batch.tokens=256" in said.out
+    # What made the arm's runs is in the command, and no size or sweep of the study.
+    write_json(folder / "study.json", plain(definition(arms=("gqa", "mla"), tuned=())))
+    said = program("task=allocate", "study.name=sizes", "task.arm=mla", "task.flops=1e12", *SMALL[:-1], base=())
+    assert said.code == 0 and "published" in said.out, said.err
+    assert "attention=mla " in said.out.splitlines()[-1] and "study" not in said.out.splitlines()[-1]
+
+
+def test_each_arm_of_a_study_has_a_law_of_its_own(program, tmp_path: Path) -> None:
+    folder = tmp_path / "multirun" / "studies" / "test"
+    study = definition(arms=("mla", "gqa"), tuned=())
+    write_json(folder / "study.json", plain(study))
+    arms, twice = np.repeat(["mla", "gqa"], len(N)), {"params": np.tile(N, 2), "tokens": np.tile(D, 2)}
+    table(folder / "results.csv", arm=arms, **twice, test_bpb=np.concatenate([LOSS, 1.1 * LOSS]))
+    words = ["task=law", "study.name=test", "task.out=law.json", "task.resamples=40"]
+    said = program(*words, base=())
+    assert (said.code, said.err) == (2, "task.arm: the study has several arms; try mla or gqa\n")
+    said = program(*words, "task.arm=gqa", base=())
+    assert said.code == 0 and "18 rows of 18 runs (left out: 18 another arm)" in said.out, said.err
+    assert json.loads((tmp_path / "law.json").read_text())["law"]["E"] == pytest.approx(1.1 * TRUTH.E, rel=1e-4)
 
 
 @pytest.mark.parametrize(
