@@ -119,7 +119,7 @@ def test_the_law_of_a_studys_arm(program, tmp_path: Path, law: Path) -> None:
     write_json(folder / "study.json", plain(definition(arms=("gqa", "mla"), tuned=())))
     said = program("task=allocate", "study.name=sizes", "task.arm=mla", "task.flops=1e12", *SMALL[:-1], base=())
     assert said.code == 0 and "published" in said.out, said.err
-    assert "attention=mla " in said.out.splitlines()[-1] and "study" not in said.out.splitlines()[-1]
+    assert "attention=mla " in said.out.splitlines()[-1] and " study." not in said.out.splitlines()[-1]
 
 
 def test_each_arm_of_a_study_has_a_law_of_its_own(program, tmp_path: Path) -> None:
