@@ -148,3 +148,12 @@ def two_faced(request: dict[str, Any], channel: Connection) -> None:
     }
     result = {"status": "complete", "reason": "", "tokens": 2, "seconds": 0.1, **scores}
     channel.send({"kind": "result", "key": request["key"], **result})
+
+
+def slow_when_small(request: dict[str, Any], channel: Connection) -> None:
+    """The smallest models work until they are told to stop; the others complete."""
+    if request["spec"]["model"]["dim"] == 16:
+        assert channel.poll(PATIENCE_SECONDS) and channel.recv() == "stop"
+        channel.send({"kind": "result", "key": request["key"], "status": "stopped", "reason": "", "tokens": 1})
+        return
+    end(request, channel, 2.0 - request["spec"]["model"]["dim"] / 1000)
