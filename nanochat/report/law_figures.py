@@ -1,0 +1,273 @@
+"""Figures of a fitted law, each from its record alone (docs/law.md): compute, budgets, best shapes, residuals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from nanochat.report.figures import COLOURS, DASHES, SYMBOLS, faint, styled
+from nanochat.report.planned import short
+
+Record = Mapping[str, Any]
+Shape = Literal["params", "tokens", "ratio"]
+
+AXES = {
+    "c": "training compute, FLOPs",
+    "n": "parameters N",
+    "d": "training tokens D",
+    "params": "best parameters N*",
+    "tokens": "best tokens D*",
+    "ratio": "tokens per parameter",
+    "predicted": "predicted loss",
+}
+
+# More decades than this have a tick each; fewer are divided.
+DECADES = 2.5
+
+
+def frontier_figure(records: Mapping[str, Record], *, unit: str = "loss", floor: float | None = None) -> go.Figure:
+    """The lowest loss that compute buys by each law, its band, and the runs. `floor`: an entropy that is known."""
+    figure = go.Figure()
+    for place, (name, record) in enumerate(records.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        line = [row for row in record.get("frontier", ()) if row["loss"] is not None]
+        if line:
+            _band(figure, line, "loss", colour=colour, name=name)
+            figure.add_scatter(
+                x=[row["c"] for row in line],
+                y=[row["loss"] for row in line],
+                mode="lines",
+                name=f"{name}: lowest loss",
+                line={"color": colour, "width": 2},
+                hovertemplate="%{x:.3g} FLOPs<br>%{y:.4f}<extra></extra>",
+            )
+        figure.add_scatter(
+            x=[row["c"] for row in record["rows"]],
+            y=[row["loss"] for row in record["rows"]],
+            text=[_hover(row) for row in record["rows"]],
+            mode="markers",
+            name=f"{name}: runs",
+            marker={"color": colour, "size": 6, "symbol": SYMBOLS[place % len(SYMBOLS)] + "-open"},
+            hovertemplate="%{text}<br>%{x:.3g} FLOPs<br>%{y:.4f}<extra></extra>",
+        )
+        if told := record.get("answers", {}).get("loss"):
+            figure.add_scatter(
+                x=[record["at"]],
+                y=[told["value"]],
+                error_y=_bars(told),
+                mode="markers",
+                name=f"{name}: the answer",
+                marker={"color": colour, "size": 11, "symbol": "star"},
+                hovertemplate="%{x:.3g} FLOPs<br>%{y:.4f}<extra></extra>",
+            )
+    if floor is not None:
+        figure.add_hline(y=floor, line={"color": "#888", "dash": "dot"}, annotation_text="entropy of the corpus")
+    _log(figure, "x", (c for record in records.values() for c in _computes(record)))
+    return styled(figure, x=AXES["c"], y=unit, height=440)
+
+
+def isoflop_figure(record: Record, *, unit: str = "loss") -> go.Figure:
+    """Loss against size at each level of compute, the law's curve through it, and the minima that approach 2 sees."""
+    figure = go.Figure()
+    for level, colour in level_colours(record).items():
+        rows = sorted((row for row in record["rows"] if row["level"] == level), key=lambda row: row["n"])
+        middle = math.exp(sum(math.log(row["c"]) for row in rows) / len(rows))
+        name = "single runs" if level is None else f"{middle:.3g} FLOPs"
+        figure.add_scatter(
+            x=[row["n"] for row in rows],
+            y=[row["loss"] for row in rows],
+            text=[_hover(row) for row in rows],
+            mode="markers",
+            name=name,
+            legendgroup=name,
+            marker={"color": colour, "size": 7},
+            hovertemplate="%{text}<br>%{x:.4g} parameters<br>%{y:.4f}<extra></extra>",
+        )
+        curve = _law_at(record, middle, low=rows[0]["n"], high=rows[-1]["n"]) if level is not None else None
+        if curve:
+            figure.add_scatter(
+                x=curve[0],
+                y=curve[1],
+                mode="lines",
+                name=f"{name}: the law",
+                legendgroup=name,
+                showlegend=False,
+                line={"color": colour, "width": 1.5},
+                hoverinfo="skip",
+            )
+    for approach in _isoflops(record):
+        if approach["minima"]:
+            figure.add_scatter(
+                x=[each["params"] for each in approach["minima"]],
+                y=[each["loss"] for each in approach["minima"]],
+                text=[f"{each['c']:.3g} FLOPs" for each in approach["minima"]],
+                mode="markers",
+                name=f"minimum, {approach['method']}",
+                marker={"color": "#000", "size": 11, "symbol": _minimum(approach["method"])},
+                hovertemplate="%{text}<br>%{x:.4g} parameters<br>%{y:.4f}<extra></extra>",
+            )
+    _log(figure, "x", (row["n"] for row in record["rows"]))
+    return styled(figure, x=AXES["n"], y=unit, height=440)
+
+
+def shape_figure(record: Record, what: Shape) -> go.Figure:
+    """The best parameters, tokens, or tokens per parameter against compute: the fit with its band, and the others."""
+    figure, line = go.Figure(), [row for row in record["frontier"] if row["params"] is not None]
+    ends = [_value(row, what) for row in line]
+    _band(figure, [{**row, **_ratios(row)} for row in line], what, colour=COLOURS[0], name="approach 3")
+    figure.add_scatter(
+        x=[row["c"] for row in line],
+        y=ends,
+        mode="lines",
+        name="approach 3 (fit)",
+        line={"color": COLOURS[0], "width": 2},
+        hovertemplate="%{x:.3g} FLOPs<br>%{y:.4g}<extra></extra>",
+    )
+    others = [each for each in record["approaches"] if each["minima"]]
+    for place, approach in enumerate(others, start=1):
+        name, colour = f"{approach['name']} ({approach['method']})", COLOURS[place % len(COLOURS)]
+        figure.add_scatter(
+            x=[each["c"] for each in approach["minima"]],
+            y=[_value(each, what) for each in approach["minima"]],
+            mode="markers",
+            name=name,
+            legendgroup=name,
+            marker={"color": colour, "size": 6, "symbol": SYMBOLS[place]},
+            hovertemplate=name + "<br>%{x:.3g} FLOPs<br>%{y:.4g}<extra></extra>",
+        )
+        if through := _through(approach, what, at=record["at"], first=line[0]["c"] if line else record["at"]):
+            figure.add_scatter(
+                x=through[0],
+                y=through[1],
+                mode="lines",
+                name=f"{name}: line",
+                legendgroup=name,
+                showlegend=False,
+                line={"color": colour, "width": 1.2, "dash": DASHES[place % len(DASHES)]},
+                hoverinfo="skip",
+            )
+    _log(figure, "x", (row["c"] for row in line))
+    _log(figure, "y", (value for value in ends if value))
+    return styled(figure, x=AXES["c"], y=AXES[what], height=380)
+
+
+def residuals_figure(record: Record, against: Literal["n", "d", "predicted"]) -> go.Figure:
+    """How far runs lie above the law, in percent of their loss; no trend should be left."""
+    figure = go.Figure()
+    for level, colour in level_colours(record).items():
+        rows = [row for row in record["rows"] if row["level"] == level]
+        figure.add_scatter(
+            x=[row[against] for row in rows],
+            y=[100 * math.expm1(row["residual"]) for row in rows],
+            text=[_hover(row) for row in rows],
+            mode="markers",
+            name="single runs" if level is None else f"level {level}",
+            marker={"color": colour, "size": 6},
+            hovertemplate="%{text}<br>%{x:.4g}<br>%{y:+.2f}%<extra></extra>",
+        )
+    figure.add_hline(y=0, line={"color": "#888", "width": 1})
+    if against != "predicted":
+        _log(figure, "x", (row[against] for row in record["rows"]))
+    return styled(figure, x=AXES[against], y="loss above the law, %", height=300)
+
+
+def level_colours(record: Record) -> dict[int | None, str]:
+    """Levels of compute from dark to light, in order; runs of no level are grey."""
+    levels = sorted({row["level"] for row in record["rows"] if row["level"] is not None})
+    shades = sample_colorscale("Viridis", np.linspace(0, 0.85, max(2, len(levels))).tolist())
+    found: dict[int | None, str] = dict(zip(levels, shades, strict=False))
+    if any(row["level"] is None for row in record["rows"]):
+        found[None] = "#888888"
+    return found
+
+
+def _band(figure: go.Figure, line: Sequence[Mapping[str, Any]], what: str, *, colour: str, name: str) -> None:
+    whole = [row for row in line if row[f"{what}_low"] is not None and row[f"{what}_high"] is not None]
+    if whole:
+        figure.add_scatter(
+            x=[row["c"] for row in whole] + [row["c"] for row in reversed(whole)],
+            y=[row[f"{what}_high"] for row in whole] + [row[f"{what}_low"] for row in reversed(whole)],
+            fill="toself",
+            mode="lines",
+            fillcolor=faint(colour),
+            line={"width": 0},
+            name=f"{name}: 95% band",
+            showlegend=False,
+            hoverinfo="skip",
+        )
+
+
+def _bars(told: Mapping[str, float | None]) -> dict[str, Any] | None:
+    if told["low"] is None or told["high"] is None or told["value"] is None:
+        return None
+    up, down = told["high"] - told["value"], told["value"] - told["low"]
+    return {"type": "data", "array": [max(up, 0.0)], "arrayminus": [max(down, 0.0)], "thickness": 1.2}
+
+
+def _ratios(row: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Tokens per parameter fall as N grows at one compute, so their band is that of N turned round."""
+    ends = {"ratio_low": ("tokens_low", "params_high"), "ratio_high": ("tokens_high", "params_low")}
+    return {name: _over(row[above], row[below]) for name, (above, below) in ends.items()}
+
+
+def _value(row: Mapping[str, float], what: Shape) -> float | None:
+    return _over(row["tokens"], row["params"]) if what == "ratio" else row[what]
+
+
+def _over(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below else None
+
+
+def _through(
+    approach: Mapping[str, Any], what: Shape, *, at: float, first: float
+) -> tuple[list[float], list[float]] | None:
+    """The line of an approach: N* ∝ C^a, and what follows for D* where a token costs about N."""
+    if not approach["a"] or not approach["params"] or not approach["tokens"]:
+        return None
+    a, params, tokens = (approach[key]["value"] for key in ("a", "params", "tokens"))
+    exponent, value = {
+        "params": (a, params), "tokens": (1 - a, tokens), "ratio": (1 - 2 * a, tokens / params),
+    }[what]  # fmt: skip
+    return [first, at], [value * (first / at) ** exponent, value]
+
+
+def _law_at(record: Record, c: float, *, low: float, high: float) -> tuple[list[float], list[float]] | None:
+    """The law's losses at one compute, over the sizes that were run there."""
+    if not record.get("law"):
+        return None
+    from nanochat.law.recorded import read
+
+    law, compute = read(record)
+    n = np.geomspace(low, high, 40)
+    return n.tolist(), np.asarray(law.loss(n, c / np.asarray(compute.per_token(n)))).tolist()
+
+
+def _isoflops(record: Record) -> list[Mapping[str, Any]]:
+    return [each for each in record.get("approaches", ()) if each["method"] in ("akima", "parabola")]
+
+
+def _minimum(method: str) -> str:
+    return "triangle-down-open" if method == "akima" else "x-thin-open"
+
+
+def _hover(row: Mapping[str, Any]) -> str:
+    level = "" if row["level"] is None else f", level {row['level']}"
+    return f"{row['cluster']}{level}: {short(row['n'])} parameters, {short(row['d'])} tokens"
+
+
+def _computes(record: Record) -> Iterable[float]:
+    yield from (row["c"] for row in record["rows"])
+    yield from (row["c"] for row in record.get("frontier", ()))
+
+
+def _log(figure: go.Figure, axis: Literal["x", "y"], values: Iterable[float]) -> None:
+    """A log axis whose ticks can be read over few decades and over many."""
+    there = [value for value in values if value and value > 0]
+    span = math.log10(max(there) / min(there)) if there else 0.0
+    update = figure.update_xaxes if axis == "x" else figure.update_yaxes
+    update(type="log", dtick=1 if span > DECADES else "D2" if span > 1 else "D1", tickformat="~s" if there and max(there) < 1e15 else ".0e")

@@ -1,0 +1,180 @@
+"""What a scaling study comes to: a law for each arm, what they answer at the target, and what it all cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nanochat.core.errors import MachineError, SpecError
+from nanochat.law.checks import of_places
+from nanochat.law.plain import plain
+from nanochat.law.record import tell
+from nanochat.law.table import Points
+from nanochat.report.frame import Frame
+from nanochat.report.shapes import answer
+from nanochat.study.answer import rate_laws
+from nanochat.study.design import Design, Size, alone, families
+from nanochat.study.rates import RateLaw
+from nanochat.study.table import Row
+
+Record = Mapping[str, Any]
+
+SCHEMA = 1
+
+# Laws fitted to runs drawn again; what they are drawn by.
+RESAMPLES, SEED = 400, 0
+
+DEFINITIONS = {
+    "n": "all parameters, embedding and head included",
+    "d": "training tokens of the run and of what it went on from",
+    "loss": "bits per byte on the test documents, at the end of the decay",
+}
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A scaling study's frame, and what follows from it."""
+
+    frame: Frame
+
+    @cached_property
+    def design(self) -> Design:
+        assert self.frame.definition.design is not None, "a scaling study"
+        return self.frame.definition.design
+
+    @property
+    def target(self) -> float:
+        """FLOPs that the study answers for."""
+        return self.design.answer_for
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The arms, at whatever size."""
+        return list(families(self.design))
+
+    def rows(self, name: str, phase: str) -> list[Row]:
+        """The rows of an arm at every size, in one order whatever the table's."""
+        found = [row for row in self.frame.rows if row["phase"] == phase and alone(row["arm"]) == name]
+        return sorted(found, key=lambda row: (row["params"] or 0.0, row["number"]))
+
+    def points(self, name: str) -> list[Row]:
+        """Its complete points, to which the law is fitted."""
+        return [row for row in self.rows(name, "point") if row["status"] == "complete"]
+
+    def level(self, row: Row) -> int:
+        """The level of compute that a point is of."""
+        return round(math.log(row["flops"] / self.design.least) / math.log(self.design.growth))
+
+    def size(self, row: Row) -> str:
+        """The name of its size."""
+        return self.frame.definition.arm(row["arm"]).scale
+
+    def sizes(self, name: str) -> Sequence[Size]:
+        return families(self.design)[name]
+
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        """The law of each arm as plain data; where the points tell none, the reasons among its findings."""
+        return {name: self._record(name) for name in self.names}
+
+    @cached_property
+    def rates(self) -> dict[str, RateLaw]:
+        """The learning rate by size of each arm; {} where none of the rates tried came to its end."""
+        try:
+            return rate_laws(self.frame.definition, self.frame.rows)
+        except MachineError:
+            return {}
+
+    @cached_property
+    def answers(self) -> dict[str, Mapping[str, Any]]:
+        """The shape to train at the target, by arm, for those that have a law."""
+        known = {name: record for name, record in self.records.items() if record.get("answers")}
+        return {
+            name: answer(self.frame.definition, name, record, law=self.rates.get(name), target=self.target)
+            for name, record in known.items()
+        }
+
+    @cached_property
+    def spent(self) -> dict[str, Mapping[str, float]]:
+        """Of each arm: runs and FLOPs of its points, as if each were trained from the beginning and as they were; and
+        of the rates tried."""
+        return {name: self._spent(name) for name in self.names}
+
+    def data(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return plain(
+            {
+                "schema": SCHEMA,
+                "study": self.frame.name,
+                "target": self.target,
+                "arms": self.records,
+                "crossings": [],
+                "rates": self.rates,
+                "answers": self.answers,
+                "spent": self.spent,
+            }
+        )
+
+    def _record(self, name: str) -> Record:
+        points = self._table(name)
+        refused = of_places(points.n, points.d) if len(points.n) else []
+        if refused or not len(points.n):
+            return self._unfitted(points, plain(refused))
+        try:
+            return tell(
+                points,
+                at=self.target,
+                compute="measured",
+                resamples=RESAMPLES,
+                seed=SEED,
+                definitions=DEFINITIONS,
+                sizes={"params without embedding and head": self._column(name, "non_embedding_params")},
+            )
+        except SpecError as error:
+            text = "; ".join(problem.rule for problem in error.problems)
+            return self._unfitted(points, [{"code": "no_law", "severity": "refuse", "text": text, "remedy": ""}])
+
+    def _unfitted(self, points: Points, findings: Sequence[Mapping[str, Any]]) -> Record:
+        columns = zip(points.n.tolist(), points.d.tolist(), points.c.tolist(), points.loss.tolist(), strict=True)
+        rows = [
+            {"n": n, "d": d, "c": c, "loss": loss, "cluster": cluster, "level": None}
+            for (n, d, c, loss), cluster in zip(columns, points.clusters, strict=True)
+        ]
+        head = {"schema": SCHEMA, "at": self.target, "definitions": DEFINITIONS, "law": None}
+        return {**head, "rows": rows, "excluded": dict(points.excluded), "findings": list(findings)}
+
+    def _table(self, name: str) -> Points:
+        rows, failed = self.points(name), dict[str, int]()
+        for row in self.rows(name, "point"):
+            if row["status"] != "complete":
+                failed[row["status"]] = failed.get(row["status"], 0) + 1
+        return Points(
+            n=self._column(name, "params"),
+            d=self._column(name, "tokens"),
+            loss=self._column(name, "test_bpb"),
+            clusters=[f"{self.size(row)}, seed {row['seed']}" for row in rows],
+            excluded=failed,
+            c=self._column(name, "flops"),
+            measured=True,
+        )
+
+    def _column(self, name: str, column: str) -> np.ndarray:
+        return np.array([row[column] for row in self.points(name)], dtype=float)
+
+    def _spent(self, name: str) -> Mapping[str, float]:
+        points, tried = self.points(name), self.rows(name, "tune")
+        whole = sum(row["flops"] for row in points)
+        trained = sum(row["flops_spent"] for row in points)
+        return {
+            "points": len(points),
+            "whole": whole,
+            "trained": trained,
+            "saved": whole - trained,
+            "rates": len(tried),
+            "rates_flops": sum(row["flops_spent"] or 0.0 for row in tried),
+        }
