@@ -73,7 +73,7 @@ class IsoFlop:
 
 
 def budgets(c: Float[ndarray, "runs"], *, tolerance: float = TOLERANCE) -> list[Bool[ndarray, "runs"]]:
-    """Runs by budget, smallest first: a gap in log C above `tolerance` parts one budget from the next."""
+    """Runs by budget (or by size), smallest first: a gap in log C above `tolerance` parts one from the next."""
     logs = np.log(c)
     order = np.argsort(logs, kind="stable")
     number = np.empty(len(c), dtype=int)
@@ -111,15 +111,16 @@ def approach_2(
 def minimum(
     n: Array, c: Float[ndarray, "runs"], loss: Array, *, method: Method, compute: Compute = SIX
 ) -> Minimum | Refused:
-    """The best size of one budget; runs of one size count by their mean loss."""
+    """The best size of one budget; runs of one size, or nearly, count by their mean loss: through two that hardly
+    differ a curve would swing without end."""
     middle = float(np.exp(np.mean(np.log(c))))
     if np.ptp(np.log(c)) > SPREAD * TOLERANCE:
         return Refused(middle, "scattered")
-    sizes, which = np.unique(n, return_inverse=True)
-    means = np.bincount(which, weights=loss) / np.bincount(which)
-    if len(sizes) < FEWEST_SIZES:
+    groups = budgets(n)
+    x, means = (np.array([np.mean(values[rows]) for rows in groups]) for values in (np.log(n), loss))
+    if len(x) < FEWEST_SIZES:
         return Refused(middle, "few sizes")
-    found = _akima(np.log(sizes), np.log(means)) if method == "akima" else _parabola(np.log(sizes), means)
+    found = _akima(x, np.log(means)) if method == "akima" else _parabola(x, means)
     if isinstance(found, str):
         return Refused(middle, found)
     params = float(np.exp(found[0]))
