@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from nanochat.law import recorded
 from nanochat.report.figures import COLOURS, DASHES, SYMBOLS, faint, styled
 from nanochat.report.planned import short
 
@@ -240,11 +241,9 @@ def _law_at(record: Record, c: float, *, low: float, high: float) -> tuple[list[
     """The law's losses at one compute, over the sizes that were run there."""
     if not record.get("law"):
         return None
-    from nanochat.law.recorded import read
-
-    law, compute = read(record)
+    read = recorded.Record.of(record)
     n = np.geomspace(low, high, 40)
-    return n.tolist(), np.asarray(law.loss(n, c / np.asarray(compute.per_token(n)))).tolist()
+    return n.tolist(), np.asarray(read.law.loss(n, c / np.asarray(read.compute.per_token(n)))).tolist()
 
 
 def _isoflops(record: Record) -> list[Mapping[str, Any]]:

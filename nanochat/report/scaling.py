@@ -12,6 +12,8 @@ import numpy as np
 
 from nanochat.core.errors import MachineError, SpecError
 from nanochat.law.checks import of_places
+from nanochat.law import recorded
+from nanochat.law.crossings import crossings
 from nanochat.law.plain import plain
 from nanochat.law.record import tell
 from nanochat.law.table import Points
@@ -34,6 +36,16 @@ DEFINITIONS = {
     "d": "training tokens of the run and of what it went on from",
     "loss": "bits per byte on the test documents, at the end of the decay",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeRow:
+    """Mean test bits per byte of one size, by level; best: the levels at which it is the lowest."""
+
+    name: str
+    params: int
+    cells: Mapping[int, float]
+    best: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -78,9 +90,24 @@ class Scaling:
         return families(self.design)[name]
 
     @cached_property
-    def records(self) -> dict[str, Record]:
-        """The law of each arm as plain data; where the points tell none, the reasons among its findings."""
+    def told(self) -> dict[str, Record]:
+        """Of each arm the record of its law, or, where its points tell none, its rows and why, among the findings."""
         return {name: self._record(name) for name in self.names}
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """Of the arms that have a law."""
+        return {name: record for name, record in self.told.items() if record["law"]}
+
+    @property
+    def unfitted(self) -> dict[str, Record]:
+        """Of the arms that have none."""
+        return {name: record for name, record in self.told.items() if not record["law"]}
+
+    @cached_property
+    def crossings(self) -> list[dict[str, Any]]:
+        """Where the laws of two arms cross, and who is the better at the target."""
+        return crossings({name: recorded.Record.of(record) for name, record in self.records.items()})
 
     @cached_property
     def rates(self) -> dict[str, RateLaw]:
@@ -93,10 +120,10 @@ class Scaling:
     @cached_property
     def answers(self) -> dict[str, Mapping[str, Any]]:
         """The shape to train at the target, by arm, for those that have a law."""
-        known = {name: record for name, record in self.records.items() if record.get("answers")}
+        known = {name: recorded.Record.of(record) for name, record in self.records.items() if record["answers"]}
         return {
-            name: answer(self.frame.definition, name, record, law=self.rates.get(name), target=self.target)
-            for name, record in known.items()
+            name: answer(self.frame.definition, name, law, rates=self.rates.get(name), target=self.target)
+            for name, law in known.items()
         }
 
     @cached_property
@@ -104,6 +131,28 @@ class Scaling:
         """Of each arm: runs and FLOPs of its points, as if each were trained from the beginning and as they were; and
         of the rates tried."""
         return {name: self._spent(name) for name in self.names}
+
+    def levels(self, name: str) -> dict[int, float]:
+        """The levels at which an arm has complete points, with their FLOPs."""
+        return {k: self.design.level(k) for k in sorted({self.level(row) for row in self.points(name)})}
+
+    def grid(self, name: str) -> list[SizeRow]:
+        """The losses of an arm, a size after the other, the smallest first."""
+        cells: dict[str, dict[int, list[float]]] = {}
+        for row in self.points(name):
+            cells.setdefault(row["arm"], {}).setdefault(self.level(row), []).append(row["test_bpb"])
+        means = {arm: {k: float(np.mean(own)) for k, own in levels.items()} for arm, levels in cells.items()}
+        lowest = {k: min(own[k] for own in means.values() if k in own) for k in self.levels(name)}
+        return [
+            SizeRow(
+                name=self.frame.definition.arm(size.arm).scale,
+                params=size.params,
+                cells=means[size.arm],
+                best=frozenset(k for k, mean in means[size.arm].items() if mean == lowest[k]),
+            )
+            for size in self.sizes(name)
+            if size.arm in means
+        ]
 
     def data(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -113,7 +162,8 @@ class Scaling:
                 "study": self.frame.name,
                 "target": self.target,
                 "arms": self.records,
-                "crossings": [],
+                "unfitted": self.unfitted,
+                "crossings": self.crossings,
                 "rates": self.rates,
                 "answers": self.answers,
                 "spent": self.spent,

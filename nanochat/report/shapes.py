@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from nanochat.core.compose import parse_overrides
-from nanochat.law.forms import FORMS
+from nanochat.law.recorded import Record
 from nanochat.study.answer import shape_for
 from nanochat.study.axes import decides_runs, merge, typed_key
 from nanochat.study.definition import Definition
@@ -17,19 +16,17 @@ from nanochat.study.design import families
 from nanochat.study.rates import RateLaw
 from nanochat.study.sizes import SHAPE
 
-LEVEL = 0.95
-
 
 def answer(
-    definition: Definition, name: str, record: Mapping[str, Any], *, law: RateLaw | None, target: float
+    definition: Definition, name: str, law: Record, *, rates: RateLaw | None, target: float
 ) -> dict[str, Any]:
     """Plain data. The shape is one that can be trained, so its parameters are only near N*; loss and interval are the
     law's at that shape."""
     design = definition.design
     assert design is not None, "a scaling study"
-    shape = shape_for(definition, name, record["answers"]["params"]["value"])
+    shape = shape_for(definition, name, law.best(target).params.value)
     tokens = max(1, round(target / shape.flops / design.batch)) * design.batch
-    rate = law.rate(shape.params) if law else None
+    rate = rates.rate(shape.params) if rates else None
     return {
         "overrides": list(shape.overrides),
         "params": shape.params,
@@ -37,18 +34,9 @@ def answer(
         "tokens_per_param": tokens / shape.params,
         "flops": tokens * shape.flops,
         "rate": rate,
-        "loss": expected(record, n=shape.params, d=tokens),
+        "loss": asdict(law.predict(shape.params, tokens)),
         "command": command(definition, name, shape.overrides, rate=rate, tokens=tokens),
     }
-
-
-def expected(record: Mapping[str, Any], *, n: float, d: float) -> dict[str, float]:
-    """The loss that a law predicts at a place, and the percentiles of what its resampled laws predict."""
-    form = next(form for form in FORMS.values() if form.title == record["form"]["title"])
-    value = float(form(**record["law"]).loss(n, d))
-    drawn = [float(form(*numbers).loss(n, d)) for numbers in record["laws"] if None not in numbers]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if drawn else (float("nan"),) * 2
-    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def command(
