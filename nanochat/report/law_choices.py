@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nanochat.report.figures import COLOURS, faint, styled
+from nanochat.report.figures import COLOURS, SYMBOLS, faint, log_axis, styled
 
 Record = Mapping[str, Any]
 
@@ -40,15 +40,17 @@ def choices_figure(record: Record) -> go.Figure:
         figure.add_vrect(
             x0=answers["params"]["low"], x1=answers["params"]["high"], fillcolor=faint(COLOURS[0]), line_width=0
         )
-    figure.add_scatter(
-        x=[row["params"] for row in rows],
-        y=[row["loss"] for row in rows],
-        text=[row["choice"] for row in rows],
-        mode="markers",
-        name="a choice",
-        marker={"color": COLOURS[1], "size": 7, "symbol": "circle-open"},
-        hovertemplate="%{text}<br>%{x:.4g} parameters<br>%{y:.4f}<extra></extra>",
-    )
+    for place, definition in enumerate(dict.fromkeys(map(_definition, rows)), start=1):
+        own = [row for row in rows if _definition(row) == definition]
+        figure.add_scatter(
+            x=[row["params"] for row in own],
+            y=[row["loss"] for row in own],
+            text=[row["choice"] for row in own],
+            mode="markers",
+            name=definition,
+            marker={"color": COLOURS[place], "size": 7, "symbol": f"{SYMBOLS[place]}-open"},
+            hovertemplate="%{text}<br>%{x:.4g} parameters<br>%{y:.4f}<extra></extra>",
+        )
     if answers:
         figure.add_scatter(
             x=[answers["params"]["value"]],
@@ -58,7 +60,7 @@ def choices_figure(record: Record) -> go.Figure:
             marker={"color": COLOURS[0], "size": 11, "symbol": "star"},
             hovertemplate="%{x:.4g} parameters<br>%{y:.4f}<extra></extra>",
         )
-    figure.update_xaxes(type="log", dtick="D2", tickformat="~s")
+    log_axis(figure, "x", [row["params"] for row in rows])
     return styled(figure, x="best parameters N* at the target", y="loss at the target", height=340)
 
 
@@ -74,6 +76,11 @@ def influences_figure(record: Record) -> go.Figure:
             marker={"color": colour},
             hovertemplate="without %{y}: %{x:+.2f}<extra></extra>",
         )
-    styled(figure, x="moves by so many standard errors", y="", height=120 + 34 * len(rows))
+    styled(figure, x="standard errors moved", y="", height=120 + 34 * len(rows))
     figure.update_layout(barmode="group")
     return figure
+
+
+def _definition(row: Mapping[str, Any]) -> str:
+    """What N is in a choice: sizes by another definition are other numbers."""
+    return next((part for part in row["choice"].split(", ") if part.startswith("N = ")), "a choice")

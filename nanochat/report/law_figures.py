@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
 
 from nanochat.law import recorded
-from nanochat.report.figures import COLOURS, DASHES, SYMBOLS, faint, styled
+from nanochat.report.figures import COLOURS, DASHES, SYMBOLS, faint, log_axis, shades, styled
 from nanochat.report.planned import short
 
 Record = Mapping[str, Any]
@@ -27,23 +26,25 @@ AXES = {
     "predicted": "predicted loss",
 }
 
-# More decades than this have a tick each; fewer are divided.
-DECADES = 2.5
+FLOPS = ".0e"
+
+# How far an axis goes beyond what lies in it.
+BEYOND = 3.0
 
 
 def frontier_figure(records: Mapping[str, Record], *, unit: str = "loss", floor: float | None = None) -> go.Figure:
     """The lowest loss that compute buys by each law, its band, and the runs. `floor`: an entropy that is known."""
     figure = go.Figure()
     for place, (name, record) in enumerate(records.items()):
-        colour = COLOURS[place % len(COLOURS)]
+        colour, prefix = COLOURS[place % len(COLOURS)], f"{name}: " if len(records) > 1 else ""
         line = [row for row in record.get("frontier", ()) if row["loss"] is not None]
         if line:
-            _band(figure, line, "loss", colour=colour, name=name)
+            _band(figure, line, "loss", colour=colour, name=f"{prefix}lowest loss")
             figure.add_scatter(
                 x=[row["c"] for row in line],
                 y=[row["loss"] for row in line],
                 mode="lines",
-                name=f"{name}: lowest loss",
+                name=f"{prefix}lowest loss",
                 line={"color": colour, "width": 2},
                 hovertemplate="%{x:.3g} FLOPs<br>%{y:.4f}<extra></extra>",
             )
@@ -52,7 +53,7 @@ def frontier_figure(records: Mapping[str, Record], *, unit: str = "loss", floor:
             y=[row["loss"] for row in record["rows"]],
             text=[_hover(row) for row in record["rows"]],
             mode="markers",
-            name=f"{name}: runs",
+            name=f"{prefix}runs",
             marker={"color": colour, "size": 6, "symbol": SYMBOLS[place % len(SYMBOLS)] + "-open"},
             hovertemplate="%{text}<br>%{x:.3g} FLOPs<br>%{y:.4f}<extra></extra>",
         )
@@ -62,13 +63,13 @@ def frontier_figure(records: Mapping[str, Record], *, unit: str = "loss", floor:
                 y=[told["value"]],
                 error_y=_bars(told),
                 mode="markers",
-                name=f"{name}: the answer",
+                name=f"{prefix}the answer",
                 marker={"color": colour, "size": 11, "symbol": "star"},
                 hovertemplate="%{x:.3g} FLOPs<br>%{y:.4f}<extra></extra>",
             )
     if floor is not None:
         figure.add_hline(y=floor, line={"color": "#888", "dash": "dot"}, annotation_text="entropy of the corpus")
-    _log(figure, "x", (c for record in records.values() for c in _computes(record)))
+    log_axis(figure, "x", [c for record in records.values() for c in _computes(record)], form=FLOPS)
     return styled(figure, x=AXES["c"], y=unit, height=440)
 
 
@@ -112,7 +113,7 @@ def isoflop_figure(record: Record, *, unit: str = "loss") -> go.Figure:
                 marker={"color": "#000", "size": 11, "symbol": _minimum(approach["method"])},
                 hovertemplate="%{text}<br>%{x:.4g} parameters<br>%{y:.4f}<extra></extra>",
             )
-    _log(figure, "x", (row["n"] for row in record["rows"]))
+    log_axis(figure, "x", [row["n"] for row in record["rows"]])
     return styled(figure, x=AXES["n"], y=unit, height=440)
 
 
@@ -152,8 +153,13 @@ def shape_figure(record: Record, what: Shape) -> go.Figure:
                 line={"color": colour, "width": 1.2, "dash": DASHES[place % len(DASHES)]},
                 hoverinfo="skip",
             )
-    _log(figure, "x", (row["c"] for row in line))
-    _log(figure, "y", (value for value in ends if value))
+    log_axis(figure, "x", [row["c"] for row in line], form=FLOPS)
+    # A band may reach over many decades where the runs do not tell the law: it is drawn as far as the eye can use it.
+    seen = [value for value in ends if value] + [v for each in others for m in each["minima"] if (v := _value(m, what))]
+    if seen:
+        low, high = min(seen) / BEYOND, max(seen) * BEYOND
+        log_axis(figure, "y", [low, high])
+        figure.update_yaxes(range=[math.log10(low), math.log10(high)])
     return styled(figure, x=AXES["c"], y=AXES[what], height=380)
 
 
@@ -173,15 +179,14 @@ def residuals_figure(record: Record, against: Literal["n", "d", "predicted"]) ->
         )
     figure.add_hline(y=0, line={"color": "#888", "width": 1})
     if against != "predicted":
-        _log(figure, "x", (row[against] for row in record["rows"]))
+        log_axis(figure, "x", [row[against] for row in record["rows"]])
     return styled(figure, x=AXES[against], y="loss above the law, %", height=300)
 
 
 def level_colours(record: Record) -> dict[int | None, str]:
     """Levels of compute from dark to light, in order; runs of no level are grey."""
     levels = sorted({row["level"] for row in record["rows"] if row["level"] is not None})
-    shades = sample_colorscale("Viridis", np.linspace(0, 0.85, max(2, len(levels))).tolist())
-    found: dict[int | None, str] = dict(zip(levels, shades, strict=False))
+    found: dict[int | None, str] = dict(zip(levels, shades("Viridis", len(levels)), strict=True))
     if any(row["level"] is None for row in record["rows"]):
         found[None] = "#888888"
     return found
@@ -262,11 +267,3 @@ def _hover(row: Mapping[str, Any]) -> str:
 def _computes(record: Record) -> Iterable[float]:
     yield from (row["c"] for row in record["rows"])
     yield from (row["c"] for row in record.get("frontier", ()))
-
-
-def _log(figure: go.Figure, axis: Literal["x", "y"], values: Iterable[float]) -> None:
-    """A log axis whose ticks can be read over few decades and over many."""
-    there = [value for value in values if value and value > 0]
-    span = math.log10(max(there) / min(there)) if there else 0.0
-    update = figure.update_xaxes if axis == "x" else figure.update_yaxes
-    update(type="log", dtick=1 if span > DECADES else "D2" if span > 1 else "D1", tickformat="~s" if there and max(there) < 1e15 else ".0e")

@@ -19,14 +19,19 @@ NAMES = {
     "loss": "loss there",
 }
 
+# Bounds of a fit keep what may vanish this far from nought.
+NOTHING = 1e-9
+
 
 def number(value: float | None) -> str:
     """`0.4971`, `3.2e-07`, `17.4K`; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
+    if abs(value) < NOTHING:
+        return "0"
     if abs(value) >= 1e3:
         return short(value)
-    return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.1e}"
 
 
 def span(told: Told, *, form: str | None = None) -> str:
@@ -103,26 +108,29 @@ def certificate(record: Record) -> list[str]:
     condition = "without bound" if sure["condition"] is None else f"{sure['condition']:.3g}"
     return [
         f"{sure['agree']:.0%} of {sure['starts']} starts came to the same predictions.",
-        f"The best of them moved by {sure['moved']:.2g} in its exponents; at the end the largest cosine of residuals and "
-        f"gradient is {sure['gradient']:.1g}, the condition number {condition}.",
+        f"The best of them moved by {sure['moved']:.2g} in its exponents; at the end the largest cosine of residuals "
+        f"and gradient is {sure['gradient']:.1g}, the condition number {condition}.",
         f"{held[0].upper()}{held[1:]}; {known}.",
     ]
 
 
 def findings(record: Record) -> list[str]:
     """What is wrong with rows, fit or question, a line for each kind."""
-    kinds = dict.fromkeys((each["code"], each["remedy"]) for each in record["findings"])
-    return [_line([each["text"] for each in record["findings"] if each["code"] == code], remedy) for code, remedy in kinds]
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for each in record["findings"]:
+        kinds.setdefault((each["code"], each["remedy"]), []).append(each["text"])
+    return ["; ".join(texts) + (f": {remedy}" if remedy else "") for (_, remedy), texts in kinds.items()]
 
 
 def refusals(record: Record) -> list[tuple[str, str, str]]:
     """Method, compute and reason of each budget that has no minimum, or of a whole approach."""
-    found = []
+    methods: dict[tuple[str, str], list[str]] = {}
     for each in record.get("approaches", ()):
-        found += [(each["method"], f"{one['c']:.3g}", one["text"]) for one in each["refused"]]
+        for one in each["refused"]:
+            methods.setdefault((f"{one['c']:.3g}", one["text"]), []).append(each["method"])
         if not each["a"] and each.get("missing"):
-            found.append((each["method"], "", each["missing"]))
-    return found
+            methods.setdefault(("", each["missing"]), []).append(each["method"])
+    return [(", ".join(found), compute, text) for (compute, text), found in methods.items()]
 
 
 def fitted(record: Record) -> Iterator[tuple[str, str]]:
@@ -135,13 +143,18 @@ def fitted(record: Record) -> Iterator[tuple[str, str]]:
     yield "rows", f"{len(record['rows'])} used; left out: {left or 'none'}"
     delta = "least squares" if options["delta"] is None else f"Huber, δ = {options['delta']:g}"
     weights = f", weights: {options['weights']}" if options["weights"] else ""
-    yield "minimised", f"sum over rows, {delta}, of residuals of the {'log ' if options['on'] == 'log' else ''}loss{weights}"
-    yield "optimiser", (
-        f"variable projection from {sure['starts']} starts, each then by damped Gauss–Newton steps until nothing moves "
-        f"by 1e-15; objective {record['objective']:.6g}; {sure['agree']:.0%} of the starts converged to the same law"
+    of = "log loss" if options["on"] == "log" else "loss"
+    yield "minimised", f"sum over rows, {delta}, of residuals of the {of}{weights}"
+    yield (
+        "optimiser",
+        (
+            f"variable projection from {sure['starts']} starts, each then by damped Gauss–Newton steps until nothing moves "
+            f"by 1e-15; objective {record['objective']:.6g}; {sure['agree']:.0%} of the starts converged to the same law"
+        ),
     )
     how = record["interval"]
-    yield "intervals", f"{how['level']:.0%}, {how['method']}: {how['count']} of {how['clusters']} clusters; beside them by profile likelihood"
+    drawn = f"{how['level']:.0%}, {how['method']}: {how['count']} times from {how['clusters']} clusters"
+    yield "intervals", f"{drawn}; beside them by profile likelihood"
     off = "; ".join(f"{e['error']:.2%} on {e['rows']} rows, {e['ratio']:.3g} times further" for e in record["held_out"])
     yield "held out", off or "too few rows to leave the largest budgets out"
 
@@ -155,12 +168,8 @@ def covers(record: Record, entropy: float) -> str:
     return f"The corpus has an entropy of {entropy:.4f} bits per byte: the interval of E, {with_span(told)}, {word} it."
 
 
-def _line(texts: Sequence[str], remedy: str) -> str:
-    return "; ".join(texts) + (f": {remedy}" if remedy else "")
-
-
 def _in(value: float | None, form: str | None) -> str:
-    return number(value) if form is None or value is None else f"{value:{form}}"
+    return number(value) if form is None or value is None else format(value, form)
 
 
 def _profile(ends: Sequence[float | None] | None) -> str:

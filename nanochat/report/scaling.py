@@ -69,6 +69,12 @@ class Scaling:
         """The arms, at whatever size."""
         return list(families(self.design))
 
+    @property
+    def entropy(self) -> float | None:
+        """Of the corpus, in bits per byte, where it is known by construction."""
+        arms = [arm for arm in self.frame.evidence.get("arms", {}).values() if arm]
+        return arms[0]["reference"]["entropy_bpb"] if arms else None
+
     def rows(self, name: str, phase: str) -> list[Row]:
         """The rows of an arm at every size, in one order whatever the table's."""
         found = [row for row in self.frame.rows if row["phase"] == phase and alone(row["arm"]) == name]
@@ -81,6 +87,10 @@ class Scaling:
     def level(self, row: Row) -> int:
         """The level of compute that a point is of."""
         return round(math.log(row["flops"] / self.design.least) / math.log(self.design.growth))
+
+    def label(self, name: str) -> str:
+        """What an arm is called in a sentence."""
+        return name if len(self.names) > 1 else "the model"
 
     def size(self, row: Row) -> str:
         """The name of its size."""
@@ -174,9 +184,9 @@ class Scaling:
         points = self._table(name)
         refused = of_places(points.n, points.d) if len(points.n) else []
         if refused or not len(points.n):
-            return self._unfitted(points, plain(refused))
+            return self._unfitted(name, points, plain(refused))
         try:
-            return tell(
+            record = tell(
                 points,
                 at=self.target,
                 compute="measured",
@@ -185,18 +195,28 @@ class Scaling:
                 definitions=DEFINITIONS,
                 sizes={"params without embedding and head": self._column(name, "non_embedding_params")},
             )
+            return {**record, "rows": self._levelled(name, record["rows"])}
         except SpecError as error:
             text = "; ".join(problem.rule for problem in error.problems)
-            return self._unfitted(points, [{"code": "no_law", "severity": "refuse", "text": text, "remedy": ""}])
+            return self._unfitted(name, points, [{"code": "no_law", "severity": "refuse", "text": text, "remedy": ""}])
 
-    def _unfitted(self, points: Points, findings: Sequence[Mapping[str, Any]]) -> Record:
+    def _levelled(self, name: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """A record's rows with the levels of the study's design, which a table alone can only guess."""
+        return [{**row, "level": self.level(point)} for row, point in zip(rows, self.points(name), strict=True)]
+
+    def _unfitted(self, name: str, points: Points, findings: Sequence[Mapping[str, Any]]) -> Record:
         columns = zip(points.n.tolist(), points.d.tolist(), points.c.tolist(), points.loss.tolist(), strict=True)
         rows = [
-            {"n": n, "d": d, "c": c, "loss": loss, "cluster": cluster, "level": None}
+            {"n": n, "d": d, "c": c, "loss": loss, "cluster": cluster}
             for (n, d, c, loss), cluster in zip(columns, points.clusters, strict=True)
         ]
         head = {"schema": SCHEMA, "at": self.target, "definitions": DEFINITIONS, "law": None}
-        return {**head, "rows": rows, "excluded": dict(points.excluded), "findings": list(findings)}
+        return {
+            **head,
+            "rows": self._levelled(name, rows),
+            "excluded": dict(points.excluded),
+            "findings": list(findings),
+        }
 
     def _table(self, name: str) -> Points:
         rows, failed = self.points(name), dict[str, int]()

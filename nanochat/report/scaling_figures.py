@@ -6,18 +6,19 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
-
-from nanochat.report.figures import COLOURS, faint, styled
+from nanochat.report.figures import COLOURS, faint, log_axis, shades, styled
+from nanochat.report.law_figures import FLOPS
 from nanochat.report.scaling import Scaling
 from nanochat.report.views import BUDGETS, along
+
+RATE = "~g"
 
 
 def rates_figure(scaling: Scaling, name: str) -> go.Figure:
     """Valid bits per byte against the rates tried at each size, and the rate that was chosen there."""
     figure, tried = go.Figure(), scaling.rows(name, "tune")
-    shades = size_colours(scaling, name)
-    vertices = {round(t.size, 6): t for t in scaling.rates[name].tried} if name in scaling.rates else {}
+    inks = size_colours(scaling, name)
+    vertices = {t.size: t for t in scaling.rates[name].tried} if name in scaling.rates else {}
     for size in scaling.sizes(name):
         rows = sorted((row for row in tried if row["arm"] == size.arm), key=lambda row: row["lr.peak"])
         good = [row for row in rows if row["status"] == "complete"]
@@ -29,23 +30,24 @@ def rates_figure(scaling: Scaling, name: str) -> go.Figure:
             y=[row["valid_bpb"] for row in good],
             mode="lines+markers",
             name=scale,
-            line={"color": shades[size.arm], "width": 1.5},
+            line={"color": inks[size.arm], "width": 1.5},
             hovertemplate=f"{scale}<br>rate %{{x:.3g}}<br>%{{y:.4f}} bpb<extra></extra>",
         )
-        if vertex := vertices.get(round(math.log(size.params), 6)):
+        if vertex := vertices.get(math.log(size.params)):
             rate = math.exp(vertex.vertex)
             logs = np.log([row["lr.peak"] for row in good])
             height = float(np.interp(vertex.vertex, logs, [row["valid_bpb"] for row in good]))
+            edge = ", at an end of those tried" if vertex.edge else ""
             figure.add_scatter(
                 x=[rate],
                 y=[height],
                 mode="markers",
                 name=f"{scale}: chosen",
                 showlegend=False,
-                marker={"color": shades[size.arm], "size": 13, "symbol": "star-open" if vertex.edge else "star"},
-                hovertemplate=f"{scale}: {rate:.3g} chosen{', at an end of those tried' if vertex.edge else ''}<extra></extra>",
+                marker={"color": inks[size.arm], "size": 13, "symbol": "star-open" if vertex.edge else "star"},
+                hovertemplate=f"{scale}: {rate:.3g} chosen{edge}<extra></extra>",
             )
-    figure.update_xaxes(type="log", dtick="D2")
+    log_axis(figure, "x", [row["lr.peak"] for row in tried], form=RATE)
     return styled(figure, x="peak learning rate", y="bits per byte (valid)", height=340)
 
 
@@ -78,14 +80,14 @@ def rate_law_figure(scaling: Scaling, name: str) -> go.Figure:
         mode="markers", name="best of those tried", marker={"color": COLOURS[1], "size": 8},
         hovertemplate="%{x:.4g} parameters<br>rate %{y:.3g}<extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(type="log", dtick="D2", tickformat="~s")
-    figure.update_yaxes(type="log", dtick="D2")
+    log_axis(figure, "x", n.tolist())
+    log_axis(figure, "y", curve(law.exponent), form=RATE)
     return styled(figure, x="parameters N", y="peak learning rate", height=340)
 
 
 def curves_figure(scaling: Scaling, name: str, *, budget: str) -> go.Figure:
     """Valid bits per byte of every point against what it had spent; what it went on from is counted, not drawn."""
-    figure, shades, seen = go.Figure(), size_colours(scaling, name), set[str]()
+    figure, inks, seen, ends = go.Figure(), size_colours(scaling, name), set[str](), list[float]()
     for row in scaling.points(name):
         if row["key"] not in scaling.frame.curves:
             continue
@@ -93,6 +95,7 @@ def curves_figure(scaling: Scaling, name: str, *, budget: str) -> go.Figure:
         if not len(x):
             continue
         size = scaling.size(row)
+        ends += x.tolist()
         figure.add_scatter(
             x=x.tolist(),
             y=y.tolist(),
@@ -100,18 +103,17 @@ def curves_figure(scaling: Scaling, name: str, *, budget: str) -> go.Figure:
             name=size,
             legendgroup=size,
             showlegend=size not in seen,
-            line={"color": shades[row["arm"]], "width": 1.2},
+            line={"color": inks[row["arm"]], "width": 1.2},
             marker={"size": 4},
             hovertemplate=f"{size}, level {scaling.level(row)}, seed {row['seed']}<br>%{{x:.4g}} {BUDGETS[budget]}"
             "<br>%{y:.4f} bpb<extra></extra>",
         )
         seen.add(size)
-    figure.update_xaxes(type="log", dtick=1, tickformat="~s" if budget == "tokens" else ".0e")
+    log_axis(figure, "x", ends, form="~s" if budget == "tokens" else FLOPS)
     return styled(figure, x=BUDGETS[budget], y="bits per byte (valid)")
 
 
 def size_colours(scaling: Scaling, name: str) -> dict[str, str]:
     """A colour for each size of an arm, from dark to light as it grows."""
     sizes = scaling.sizes(name)
-    shades = sample_colorscale("Plasma", np.linspace(0, 0.85, max(2, len(sizes))).tolist())
-    return {size.arm: shade for size, shade in zip(sizes, shades, strict=False)}
+    return dict(zip((size.arm for size in sizes), shades("Plasma", len(sizes)), strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nanochat.report import law_words, scaling_words
+from nanochat.report import scaling_words
 from nanochat.report.frame import number_text, param_text
 from nanochat.report.law_figures import frontier_figure, isoflop_figure
 from nanochat.report.law_page import shown
@@ -31,20 +31,15 @@ def write_scaling_page(scaling: Scaling, path: Path) -> None:
         verdict=scaling_words.verdict(scaling),
         estimand=scaling_words.estimand(scaling),
         caveats=scaling_words.caveats(scaling),
-        frontier=div(frontier_figure(scaling.told, unit=UNIT, floor=entropy(scaling))) if frame.complete("point") else None,
-        entropy=[law_words.covers(record, known) for record in scaling.records.values() if (known := entropy(scaling))],
+        frontier=div(frontier_figure(scaling.told, unit=UNIT, floor=scaling.entropy))
+        if frame.complete("point")
+        else None,
         arms=[_arm(scaling, name) for name in scaling.names],
         samples=[(each["arm"], each) for each in frame.evidence.get("samples", {}).values()],
         sources=sources(frame),
         configs=configs(frame),
         command=command(frame),
     )
-
-
-def entropy(scaling: Scaling) -> float | None:
-    """Of the corpus, in bits per byte, where it is known by construction."""
-    arms = [arm for arm in scaling.frame.evidence.get("arms", {}).values() if arm]
-    return arms[0]["reference"]["entropy_bpb"] if arms else None
 
 
 def _arm(scaling: Scaling, name: str) -> Mapping[str, Any]:
@@ -62,6 +57,8 @@ def _arm(scaling: Scaling, name: str) -> Mapping[str, Any]:
         "spent": scaling.spent[name],
         "rates": div(rates_figure(scaling, name)) if any(row["status"] == "complete" for row in tried) else None,
         "rate_law": div(rate_law_figure(scaling, name)) if tried and name in scaling.rates else None,
-        "curves": [div(curves_figure(scaling, name, budget=budget)) for budget in ("tokens", "flops")] if curved else [],
+        "curves": [div(curves_figure(scaling, name, budget=budget)) for budget in ("tokens", "flops")]
+        if curved
+        else [],
         "checklist": list(scaling_words.checklist(scaling, name)),
     }

@@ -32,7 +32,7 @@ def write_scaling_picture(scaling: Scaling, path: Path) -> bool:
         figure = Figure(figsize=SIZE, layout="constrained", facecolor="white")
         axes = figure.subplots()
         for place, (name, record) in enumerate(scaling.told.items()):
-            _draw(axes, name, record, place=place)
+            _draw(axes, f"{name}: " if len(scaling.told) > 1 else "", record, place=place)
         axes.set_xscale("log")
         axes.set_xlabel("training compute, FLOPs")
         axes.set_ylabel("bits per byte (test)")
@@ -43,17 +43,17 @@ def write_scaling_picture(scaling: Scaling, path: Path) -> bool:
     return True
 
 
-def _draw(axes: Axes, name: str, record: Record, *, place: int) -> None:
+def _draw(axes: Axes, prefix: str, record: Record, *, place: int) -> None:
     ink = COLOURS[place % len(COLOURS)]
     axes.plot(
         [row["c"] for row in record["rows"]], [row["loss"] for row in record["rows"]], MARKS[place % len(MARKS)],
-        color=ink, markersize=4, alpha=0.7, fillstyle="none", label=f"{name}: runs",
+        color=ink, markersize=4, alpha=0.7, fillstyle="none", label=f"{prefix}runs",
     )  # fmt: skip
     line = [row for row in record.get("frontier", ()) if row["loss"] is not None]
     if not line:
         return
     compute = [row["c"] for row in line]
-    axes.plot(compute, [row["loss"] for row in line], color=ink, linewidth=1.6, label=f"{name}: lowest loss by the law")
+    axes.plot(compute, [row["loss"] for row in line], color=ink, linewidth=1.6, label=f"{prefix}lowest loss by the law")
     banded = [row for row in line if row["loss_low"] is not None and row["loss_high"] is not None]
     low, high = ([row[f"loss_{end}"] for row in banded] for end in ("low", "high"))
     axes.fill_between([row["c"] for row in banded], low, high, color=ink, alpha=0.15, linewidth=0)

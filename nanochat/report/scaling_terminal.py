@@ -28,7 +28,7 @@ def grid_tables(scaling: Scaling) -> Iterator[Table]:
 def law_tables(scaling: Scaling) -> Iterator[Table]:
     """What is told of each law, with intervals."""
     for name, record in scaling.records.items():
-        title = f"{name}: {record['form']['equation']}, answers at {record['at']:.3g} FLOPs"
+        title = f"{scaling.label(name)}: {record['form']['equation']}, answers at {record['at']:.3g} FLOPs"
         table = Table(title=title, title_justify="left", box=None)
         for column in ("", "value", "95% interval", "by profile"):
             table.add_column(column, justify="right" if column else "left")
@@ -59,8 +59,8 @@ def spent_line(scaling: Scaling) -> Text:
 
 def _grid(scaling: Scaling, name: str, levels: dict[int, float]) -> Table:
     frame = scaling.frame
-    of = "" if len(scaling.names) == 1 and name == frame.name else f" {name}:"
-    table = Table(title=f"{frame.name}:{of} test bits per byte by compute, lower is better", title_justify="left", box=None)
+    of = f" {name}:" if len(scaling.names) > 1 else ""
+    table = Table(title=f"{frame.name}:{of} test bpb by size and FLOPs", title_justify="left", box=None)
     table.add_column("size", overflow="fold")
     table.add_column("params", justify="right")
     for flops in levels.values():

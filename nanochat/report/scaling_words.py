@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from nanochat.report import law_words as law
 from nanochat.report.planned import short
 from nanochat.report.scaling import Scaling
 from nanochat.report.words import grounds, listed
+from nanochat.study.rates import RateLaw
 
 TRANSFER = {
     "law": "the rest by a power of N through the best ones",
@@ -19,7 +21,7 @@ TRANSFER = {
 
 def question(scaling: Scaling) -> str:
     """What the study asks."""
-    names, many = listed(scaling.names), len(scaling.names) > 1
+    names, many = listed([scaling.label(name) for name in scaling.names]), len(scaling.names) > 1
     better = "Which is better at scale, and h" if many else "H"
     return f"{better}ow large should {names} be, on how many tokens, for {scaling.target:.3g} training FLOPs?"
 
@@ -33,8 +35,8 @@ def estimand(scaling: Scaling) -> str:
     """What the numbers are."""
     return (
         "A law is fitted to the test bits per byte of whole runs, each with a decay of its own. Intervals: 95%, by "
-        "drawing sizes and seeds again, all runs of one size and seed together, as longer ones went on from shorter ones. "
-        "They tell how well these runs tell the law, not whether it goes on beyond them."
+        "drawing sizes and seeds again, all runs of one size and seed together, as longer ones went on from shorter "
+        "ones. They tell how well these runs tell the law, not whether it goes on beyond them."
     )
 
 
@@ -49,7 +51,9 @@ def caveats(scaling: Scaling) -> list[str]:
         found.append("No learning rate that was tried came to its end.")
     edged = [size for name, rates in scaling.rates.items() for size in _edges(scaling, name, rates)]
     if edged:
-        found.append(f"The best rate tried lies at an end of those tried at {listed(edged)}: a further one may be better.")
+        found.append(
+            f"The best rate tried lies at an end of those tried at {listed(edged)}: a further one may be better."
+        )
     if len(scaling.frame.definition.seeds) == 1:
         found.append("One seed: noise between seeds is seen only as scatter about the law.")
     return found
@@ -59,15 +63,17 @@ def crossing(found: Mapping[str, Any]) -> str:
     """How two arms compare: where their best losses cross, and who is better at the target."""
     a, b = found["a"], found["b"]
     first, then = (a, b) if found["first"] == "A" else (b, a)
-    wins = "" if found["wins"] is None else f" At the target {a} is the better with a probability of {found['wins']:.0%}."
+    wins = (
+        "" if found["wins"] is None else f" At the target {a} is the better with a probability of {found['wins']:.0%}."
+    )
     if found["compute"] is None:
         seen = f"; {found['share']:.0%} of the laws drawn again cross" if found["share"] else ""
-        return f"{first} is better than {b if first == a else a} from {found['low']:.2g} to {found['high']:.2g} FLOPs{seen}.{wins}"
+        return f"{first} is better than {then} from {found['low']:.2g} to {found['high']:.2g} FLOPs{seen}.{wins}"
     where = law.with_span(found["compute"], form=".2g")
     more = ", the last of several crossings" if found["more"] else ""
     return (
-        f"{first} is better below {where} FLOPs, {then} above{more}; {found['share']:.0%} of the laws drawn again cross "
-        f"between {found['low']:.2g} and {found['high']:.2g}.{wins}"
+        f"{first} is better below {where} FLOPs, {then} above{more}; {found['share']:.0%} of the laws drawn again "
+        f"cross between {found['low']:.2g} and {found['high']:.2g}.{wins}"
     )
 
 
@@ -81,7 +87,10 @@ def checklist(scaling: Scaling, name: str) -> Iterator[tuple[str, str]]:
     fields = ", ".join(f"{key} {value}" for key, value in lr.items() if key not in ("_target_", "factors", "peak"))
     yield "schedule", f"{lr['_target_'].split('.')[-2]}: {fields}; batches of {design.batch:,} tokens"
     begun = "longer runs go on from shorter ones of their size and seed, where those's decay began"
-    yield "checkpoints", f"{begun}; each point is the end of its own decay" if design.branches else "the last of each run"
+    yield (
+        "checkpoints",
+        f"{begun}; each point is the end of its own decay" if design.branches else "the last of each run",
+    )
     levels = f"{design.levels} levels of compute, each {design.growth:g} times the last, from {design.least:.3g} FLOPs"
     yield "design", f"{design.kind}: {levels}; {design.breadth} sizes a level, at least {design.steps} steps a run"
     yield "tuning", _tuning(scaling, name)
@@ -104,26 +113,24 @@ def _arm(scaling: Scaling, name: str) -> Iterator[str]:
     if name in scaling.unfitted:
         record = scaling.unfitted[name]
         if not record["rows"]:
-            yield f"No law for {name}: no point is complete."
+            yield f"No law for {scaling.label(name)}: no point is complete."
         else:
-            yield f"No law for {name}: its table {'; it '.join(law.findings(record))}."
+            yield f"No law for {scaling.label(name)}: its table {'; it '.join(law.findings(record))}."
         return
     record = scaling.records[name]
-    yield law.answered(name, record)
+    yield law.answered(scaling.label(name), record)
     if shape := scaling.answers.get(name):
         rate = f", learning rate {shape['rate']:g}" if shape["rate"] else ""
         yield (
             f"Nearest shape: {' '.join(shape['overrides'])}, {short(shape['params'])} parameters, on "
-            f"{short(shape['tokens'])} tokens{rate}: {law.with_span(shape['loss'], form='.4f')} bits per byte expected. "
-            "Nothing was trained there."
+            f"{short(shape['tokens'])} tokens{rate}: {law.with_span(shape['loss'], form='.4f')} bits per byte "
+            "expected. Nothing was trained there."
         )
     yield law.ahead(record)
+    if scaling.entropy is not None:
+        yield law.covers(record, scaling.entropy)
 
 
-def _edges(scaling: Scaling, name: str, rates: Any) -> Iterator[str]:
-    logs = {round(t.size, 6) for t in rates.tried if t.edge}
-    import math
-
-    for size in scaling.sizes(name):
-        if round(math.log(size.params), 6) in logs:
-            yield size.arm
+def _edges(scaling: Scaling, name: str, rates: RateLaw) -> Iterator[str]:
+    edged = [tried.size for tried in rates.tried if tried.edge]
+    yield from (size.arm for size in scaling.sizes(name) if math.log(size.params) in edged)

@@ -17,9 +17,7 @@ from nanochat.study.rates import RateLaw
 from nanochat.study.sizes import SHAPE
 
 
-def answer(
-    definition: Definition, name: str, law: Record, *, rates: RateLaw | None, target: float
-) -> dict[str, Any]:
+def answer(definition: Definition, name: str, law: Record, *, rates: RateLaw | None, target: float) -> dict[str, Any]:
     """Plain data. The shape is one that can be trained, so its parameters are only near N*; loss and interval are the
     law's at that shape."""
     design = definition.design
@@ -39,9 +37,7 @@ def answer(
     }
 
 
-def command(
-    definition: Definition, name: str, overrides: Sequence[str], *, rate: float | None, tokens: int
-) -> str:
+def command(definition: Definition, name: str, overrides: Sequence[str], *, rate: float | None, tokens: int) -> str:
     """The command that trains a shape of an arm, as the study would have."""
     fixed = [o.text for o in parse_overrides(definition.command) if o.sweep is None]
     base = [text for text in fixed if decides_runs(text) and typed_key(text) != "seed"]

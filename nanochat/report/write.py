@@ -63,5 +63,11 @@ def _text(template: str, **values: object) -> str:
     templates = environment()
     templates.autoescape = False  # Markdown
     templates.filters.update(number=number_text, param=param_text, difference=words.difference_text)
-    shared = {"words": words, "scaling_words": scaling_words, "law_words": law_words, "command": command, "sources": sources}
+    shared = {
+        "words": words,
+        "scaling_words": scaling_words,
+        "law_words": law_words,
+        "command": command,
+        "sources": sources,
+    }
     return templates.get_template(template).render(**shared, **values)

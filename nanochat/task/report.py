@@ -72,7 +72,9 @@ def _read_otherwise(notebook: Path, spec: CompareSpec, words: Sequence[str]) -> 
     """Change how the study is read, as the command says, in its definition."""
     definition = read_definition(notebook)
     if definition.design is not None:
-        raise spec_error("study.name", definition.name, "is a scaling study: it is read in one way", "leave the rest out")
+        raise spec_error(
+            "study.name", definition.name, "is a scaling study: it is read in one way", "leave the rest out"
+        )
     if definition.reading.looks:
         raise spec_error(
             "study.looks", list(definition.reading.looks), "fix how this study is read", "leave it as it is"
