@@ -13,7 +13,10 @@ from nanochat.core.artifact import write_json
 from nanochat.core.provenance import provenance
 
 FOLDER = Path(__file__).parent
-NAMES = ("startup", "study_overhead", "slots", "latency", "memory", "joblib_sweep", "report", "planner", "components")
+NAMES = (
+    "startup", "study_overhead", "slots", "latency", "memory", "joblib_sweep", "report", "laws", "planner",
+    "components",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

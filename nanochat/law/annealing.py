@@ -27,6 +27,7 @@ from nanochat.law.form import (
     Law,
     Point,
     Shapes,
+    exp,
     geometric_mean,
     powers,
 )
@@ -93,4 +94,4 @@ class Annealing(Law):
     def at(cls, point: Point, frame: Frame) -> Self:
         floor, a, c, alpha = map(float, point)
         (s1, s2), scale = frame.centre, frame.scale
-        return cls(L0=floor * scale, A=a * scale * math.exp(alpha * s1), C=c * scale / s2, alpha=alpha)
+        return cls(L0=floor * scale, A=a * scale * exp(alpha * s1), C=c * scale / s2, alpha=alpha)

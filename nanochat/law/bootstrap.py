@@ -1,4 +1,8 @@
-"""How sure a law is: the same fit to runs drawn again."""
+"""How sure a law is: the same fit to runs drawn again.
+
+Drawn again, few runs leave out whole corners of a design: with 12 to 20 of them a 95% interval is up to twice too wide,
+where `nanochat.law.profile` covers what it says. From some fifty runs on the two agree.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,9 @@ from nanochat.law.form import Columns, Point
 # Two starts agree where every prediction does.
 SAME = 1e-6
 
+# The largest condition that is told: a finite number, so that it can be written.
+SINGULAR = 1e16
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -38,12 +41,12 @@ def agreement(predictions: Float[ndarray, "starts runs"], best: int) -> float:
 
 
 def condition(jacobian: Columns) -> float:
-    """Largest over smallest eigenvalue of JᵀJ with columns of length one; infinite where a coordinate does nothing."""
+    """Largest over smallest eigenvalue of JᵀJ with columns of length one; `SINGULAR` where no digit is left of one."""
     lengths = np.linalg.norm(jacobian, axis=0)
-    if not np.all(lengths > 0):
-        return float("inf")
+    if len(jacobian) < len(lengths) or not np.all(lengths > 0):
+        return SINGULAR
     values = np.linalg.svd(jacobian / lengths, compute_uv=False)
-    return float((values[0] / values[-1]) ** 2) if values[-1] > 0 else float("inf")
+    return min(float(values[0] / max(values[-1], 1e-30)) ** 2, SINGULAR)
 
 
 def cosine(pull: Float[ndarray, "runs"], jacobian: Columns, free: ndarray) -> float:

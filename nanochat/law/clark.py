@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from nanochat.law.form import Array, Coefficients, Columns, Frame, Law, Point, Shapes, Values, geometric_mean
+from nanochat.law.form import Array, Coefficients, Columns, Frame, Law, Point, Shapes, Values, exp, geometric_mean
 
 
 @dataclass(frozen=True)
@@ -95,4 +95,4 @@ class Clark(Law):
         d, a, b, c, start, ratio = map(float, point)
         (mean,) = frame.centre
         d, b = d - a * mean + math.log(frame.scale), b - c * mean
-        return cls(d=d, a=a, b=b, c=c, E_start=math.exp(start), E_max=math.exp(start + ratio))
+        return cls(d=d, a=a, b=b, c=c, E_start=exp(start), E_max=exp(start + ratio))

@@ -21,6 +21,7 @@ from nanochat.law.form import (
     Law,
     Point,
     Shapes,
+    exp,
     powers,
 )
 
@@ -63,4 +64,4 @@ class ComputeOnly(Law):
     def at(cls, point: Point, frame: Frame) -> Self:
         e, a, gamma = map(float, point)
         (c,) = frame.centre
-        return cls(E=e * frame.scale, A=a * frame.scale * math.exp(gamma * c), gamma=gamma)
+        return cls(E=e * frame.scale, A=a * frame.scale * exp(gamma * c), gamma=gamma)

@@ -1,7 +1,7 @@
 """Where two laws cross: below some compute one is the better, above it the other.
 
-Scaling changes which of two designs wins, and a comparison at one size cannot see it. Draws are paired where the runs of
-both arms stand at the same places: the same runs are drawn for both, so that what moves both of them cancels.
+Scaling changes which of two designs wins, and a comparison at one size cannot see it. Draws are paired where the runs
+of both arms stand at the same places: the same runs are drawn for both, so that what moves both of them cancels.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Crossing:
     """Where the best losses of A and B cross.
 
     compute: FLOPs, with the 95% interval over the draws that cross; None where the fits do not cross in the range ·
-    share: of the draws that cross in it · more: whether the fits cross more than once (the largest is told) · first: the
-    better one below the crossing, or throughout ("A" or "B") · wins: probability that A's loss at the target is lower ·
+    share: of the draws that cross in it · more: whether the fits cross more than once (the largest is told) · first:
+    "A" or "B", the better one at the range's lower end · wins: probability that A's loss at the target is lower ·
     paired: whether each draw was of the same runs for both · low, high: of the range.
     """
 
@@ -54,8 +54,8 @@ class Crossing:
 def crossing(a: Arm, b: Arm, *, low: float, high: float, at: float, paired: bool) -> Crossing:
     """Between `low` and `high` FLOPs; `at`: the target.
 
-    paired: the i-th draw of both is of the same runs; the same seed, count and places give such draws
-    (`same_draws`). Without it every draw of one meets the draws of the other in turn, each once.
+    paired: whether the i-th draws of both are of the same runs, as the same seed, count and places make them
+    (`same_draws`). Draws that are not are independent, and each meets one of the other's.
     """
     levels = np.geomspace(low, high, LEVELS)
     gaps = _gaps(a, b, levels)
@@ -81,7 +81,9 @@ def crossing(a: Arm, b: Arm, *, low: float, high: float, at: float, paired: bool
     )
 
 
-def same_draws(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], *, within: float = 0.05) -> bool:
+def same_draws(
+    one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], *, within: float = 0.05
+) -> bool:
     """Whether the clusters of two arms, in order, stand at the same places: parameters and tokens alike `within`.
 
     Draws of one seed then take the same clusters of both."""
@@ -99,8 +101,8 @@ def _gaps(a: Arm, b: Arm, levels: Float[ndarray, "levels"]) -> Float[ndarray, "d
 
 def _crossings(levels: Float[ndarray, "levels"], gap: Float[ndarray, "levels"]) -> list[float]:
     """Where the gap changes its sign, in FLOPs, in order."""
-    signs = np.sign(gap)
-    places = np.flatnonzero(signs[:-1] * signs[1:] < 0)
+    known = np.isfinite(gap[:-1]) & np.isfinite(gap[1:])
+    places = np.flatnonzero(known & ((gap[:-1] < 0) != (gap[1:] < 0)))
     logs = np.log(levels)
     found = [logs[i] + (logs[i + 1] - logs[i]) * gap[i] / (gap[i] - gap[i + 1]) for i in places]
     return [float(np.exp(x)) for x in found]

@@ -6,8 +6,9 @@ coordinates in which the numbers are nearly independent, from several starts, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
@@ -20,6 +21,12 @@ from nanochat.law.form import Array, Columns, Frame, Law, Point, Points, Shapes,
 from nanochat.law.polish import Valley, polish
 
 L = TypeVar("L", bound=Law)
+
+# Of the log of a prediction: no step leads there, and its square is still a number.
+FURTHEST = 300.0
+
+# The widest δ to begin with, as a power of ten of the one asked for.
+WIDEST = 8
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,12 @@ class Problem(Generic[L]):
 
     @classmethod
     def of(cls, form: type[L], inputs: Mapping[str, Array], y: Array, *, options: Options) -> Problem[L]:
-        """Raises `ValueError` for a column that the form reads and `inputs` has not, or rows of unequal number."""
+        """Raises `ValueError` for a column that the form reads and `inputs` has not, and for a loss that is not above
+        zero: tables are checked before (`nanochat.law.table`)."""
         if missing := [name for name in form.inputs if name not in inputs]:
             raise ValueError(f"{form.title} reads {', '.join(missing)}, and there is no such column")
+        if not (np.all(np.isfinite(y)) and np.all(y > 0)):
+            raise ValueError("every loss has to be above zero")
         frame = form.frame(inputs, y)
         log = options.on == "log"
         unit = 1.0 if log else frame.scale
@@ -109,7 +119,7 @@ class Problem(Generic[L]):
         log, jacobian = predict(self.form, self.frame, points)
         if self.log:
             return log - np.log(y), jacobian
-        predicted = np.exp(log)
+        predicted = np.exp(np.minimum(log, FURTHEST))
         return predicted - y, predicted[..., None] * jacobian
 
     def valley(self, count: int, *, weights: Values | None = None, y: Values | None = None) -> Valley:
@@ -124,8 +134,14 @@ class Problem(Generic[L]):
     def polish(
         self, points: Points, *, weights: Values | None = None, y: Values | None = None
     ) -> tuple[Points, Float[ndarray, "many"]]:
-        """Down from each point."""
-        return polish(self.valley(len(points), weights=weights, y=y), points)
+        """Down from each point: by a wide δ first where δ is narrow for the residuals there, for among its many
+        kinks a step gets nowhere."""
+        valley = self.valley(len(points), weights=weights, y=y)
+        size = float(np.nanmedian(np.abs(valley.residuals(points, np.arange(len(points)))[0])))
+        wide = max(math.floor(math.log10(size / self.delta)), 0) if 0 < self.delta < math.inf and size > 0 else 0
+        for power in range(min(wide, WIDEST), 0, -1):
+            points, _ = polish(replace(valley, delta=self.delta * 10.0**power), points)
+        return polish(valley, points)
 
     def certificate(self, point: Point, *, points: Points, best: int, start: Point) -> Certificate:
         low, high = self.bounds.T

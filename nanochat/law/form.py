@@ -7,6 +7,7 @@ and its exponent hardly pull at each other, and the loss is in units of its geom
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -119,6 +120,11 @@ def predict(form: type[Law], frame: Frame, points: Points) -> tuple[Values, Colu
     if by_shape is not None:
         slopes = slopes + by_shape
     return log, np.concatenate([columns * by_u[..., None], slopes], axis=-1)
+
+
+def exp(x: float) -> float:
+    """e^x as a positive float, however far the data lie from 1."""
+    return math.exp(min(max(x, -700.0), 700.0))
 
 
 def powers(x: Array, exponent: Float[ndarray, "*many"]) -> Values:

@@ -22,6 +22,7 @@ from nanochat.law.form import (
     Law,
     Point,
     Shapes,
+    exp,
     powers,
 )
 
@@ -88,5 +89,5 @@ class Hoffmann(Law):
     def at(cls, point: Point, frame: Frame) -> Self:
         e, a, b, alpha, beta = map(float, point)
         n, d = frame.centre
-        A, B = a * frame.scale * math.exp(alpha * n), b * frame.scale * math.exp(beta * d)
+        A, B = a * frame.scale * exp(alpha * n), b * frame.scale * exp(beta * d)
         return cls(E=e * frame.scale, A=A, B=B, alpha=alpha, beta=beta)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from nanochat.law.form import NOTHING, Array, Coefficients, Columns, Frame, Law, Point, Shapes, Values, powers
+from nanochat.law.form import NOTHING, Array, Coefficients, Columns, Frame, Law, Point, Shapes, Values, exp, powers
 
 
 @dataclass(frozen=True)
@@ -66,5 +66,5 @@ class Kaplan(Law):
     def at(cls, point: Point, frame: Frame) -> Self:
         by_n, by_d, ratio, power = map(float, point)
         (n, d), unit = frame.centre, math.log(frame.scale) / power
-        Nc, Dc = math.exp((math.log(by_n) + unit) / ratio + n), math.exp(math.log(by_d) + unit + d)
+        Nc, Dc = exp((math.log(by_n) + unit) / ratio + n), exp(math.log(by_d) + unit + d)
         return cls(Nc=Nc, Dc=Dc, alpha_n=ratio * power, alpha_d=power)

@@ -15,11 +15,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.optimize import root_scalar
 from scipy.stats import f as fisher
 
 from nanochat.law.fit import Options, Problem
-from nanochat.law.form import Array, Columns, Law, Point, Points, Values
+from nanochat.law.form import Array, Columns, Law, Point, Points, Values, exp
 from nanochat.law.noise import alike, clustered
 from nanochat.law.polish import Valley, polish
 
@@ -30,6 +29,9 @@ FAR_LOG, FAR = math.log(1e6), 1e6
 
 # How much stiffer than the likelihood a value is held; the most that it may give.
 STIFF, GIVES = 1e3, 1e-2
+
+# When an end is near enough: in roots of the rise, whose threshold is about two, or in standard errors.
+CLOSE, BISECTIONS = 1e-4, 60
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,10 @@ class _Held(Generic[L]):
             return math.nan
 
     def slope(self, point: Point) -> Point:
-        """Its derivative by the coordinates, by central differences."""
-        low = self.problem.bounds[:, 0]
-        steps = np.diag(1e-6 * np.maximum(np.abs(point), np.where(low < 0, 1e-3, 0.0)))
-        return np.array([(self.quantity(point + h) - self.quantity(point - h)) / (2 * h.sum()) for h in steps])
+        """Its derivative by the coordinates, by differences."""
+        low, here = self.problem.bounds[:, 0], self.quantity(point)
+        steps = 1e-7 * np.maximum(np.abs(point), np.where(low < 0, 1e-3, 0.0))
+        return np.array([(self.quantity(point + h) - here) / h.sum() for h in np.diag(steps)])
 
     def objective(self, point: Point) -> float:
         residual, _ = self.problem.residuals(point)
@@ -151,18 +153,28 @@ class _Held(Generic[L]):
 
     def end(self, side: int, *, threshold: float) -> float | None:
         """Where the likelihood has fallen to the threshold; None where it does not."""
-        start, reached, step = self.best, 0.0, self.error
-
-        def excess(away: float) -> float:
-            nonlocal start
-            start = self.at(self.centre + side * away, start)
-            return math.sqrt(self.rise(start)) - math.sqrt(threshold)
-
-        while excess(step) < 0:
-            gives = abs(self.quantity(start) - self.centre - side * step)
-            if not gives < GIVES * step or step > (FAR_LOG if self.log else FAR * self.error):
+        start, root = self.best, math.sqrt(threshold)
+        inner, inner_excess, outer = 0.0, -root, self.error
+        while True:
+            start = self.at(self.centre + side * outer, start)
+            outer_excess = math.sqrt(self.rise(start)) - root
+            if outer_excess >= 0:
+                break
+            gives = abs(self.quantity(start) - self.centre - side * outer)
+            if not gives < GIVES * outer or outer > (FAR_LOG if self.log else FAR * self.error):
                 return None
-            reached, step = step, 2 * step
-        found = root_scalar(excess, bracket=(reached, step), xtol=1e-4 * self.error, rtol=1e-6)
-        end = self.centre + side * float(found.root)
-        return math.exp(end) if self.log else end
+            inner, inner_excess, outer = outer, outer_excess, 2 * outer
+        for _ in range(BISECTIONS):
+            # The root of the rise is nearly a line: its crossing, kept off the ends.
+            share = min(max(inner_excess / (inner_excess - outer_excess), 0.05), 0.95)
+            middle = inner + share * (outer - inner)
+            start = self.at(self.centre + side * middle, start)
+            excess = math.sqrt(self.rise(start)) - root
+            if excess < 0:
+                inner, inner_excess = middle, excess
+            else:
+                outer, outer_excess = middle, excess
+            if abs(excess) < CLOSE or outer - inner < CLOSE * self.error:
+                break
+        end = self.centre + side * (inner if -inner_excess < outer_excess else outer)
+        return exp(end) if self.log else end

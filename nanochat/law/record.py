@@ -15,10 +15,12 @@ from nanochat.core.progress import track
 from nanochat.law import shape
 from nanochat.law.approaches import Comparison, Told
 from nanochat.law.asked import Asked, inputs_of
+from nanochat.law.bands import told
 from nanochat.law.bootstrap import resampled
 from nanochat.law.checks import Finding, insist, of_comparison, of_fit, of_isoflop, of_places, of_rows, of_target
 from nanochat.law.checks import of_warm_up as of_warm_ups
 from nanochat.law.compute import SIX, measured
+from nanochat.law.compute_only import ComputeOnly
 from nanochat.law.fit import Options, fit
 from nanochat.law.form import Array, Law
 from nanochat.law.forms import of_shape
@@ -60,6 +62,7 @@ def tell(
     options = options or Options()
     if of_shape(form):
         insist(of_places(points.n, points.d), key="task.data", value=None)
+    insist(_of_number(points, form), key="task.data", value=None)
     cost = measured(points.n, points.c, points.d) if compute == "measured" else SIX
     found = fit(form, inputs_of(points), points.loss, options=options)
     laws = resampled(
@@ -79,7 +82,7 @@ def _parts(asked: Asked, sizes: Mapping[str, Array]) -> dict[str, Callable[[Mapp
     nothing: dict[str, Callable[[Mapping[str, Any]], Any]] = {
         "told": lambda _: plain(asked.intervals),
         "certificate": lambda _: _certificate(asked),
-        "answers": lambda _: {},
+        "answers": lambda _: _loss(asked) if asked.form is ComputeOnly else {},
         "frontier": lambda _: [],
         "approaches": lambda _: [],
         "bias": lambda _: None,
@@ -136,10 +139,10 @@ def _head(asked: Asked, definitions: Mapping[str, str]) -> dict[str, Any]:
         "laws": [[getattr(law, name) for name in form.names()] for law in asked.laws],
         "interval": {
             "method": "percentiles of the fits to runs drawn again", "level": 0.95,
-            "count": len(asked.laws), "clusters": len(set(points.clusters)),
+            "count": len(asked.laws), "clusters": len(set(points.clusters)), "seed": asked.seed,
         },
         "objective": asked.found.objective,
-        "at": asked.at,
+        "at": asked.at if of_shape(form) or form is ComputeOnly else None,
         "compute": plain(asked.compute),
     }  # fmt: skip
 
@@ -196,8 +199,8 @@ def _held_out(asked: Asked) -> list[dict[str, Any]]:
         return []
 
     def enough(kept: np.ndarray) -> bool:
-        told = points.enough(kept) if of_shape(asked.form) else True
-        return told and float(kept.sum()) >= (1 - HELD_OUT) * rows
+        tells = points.enough(kept) if of_shape(asked.form) else True
+        return tells and float(kept.sum()) >= (1 - HELD_OUT) * rows
 
     return plain(
         held_out(asked.form, asked.inputs, points.loss, compute=points.c, enough=enough, options=asked.options)
@@ -212,7 +215,7 @@ def _findings(asked: Asked, record: Mapping[str, Any], compared: Comparison | No
     intervals = {name: Told(each["value"], each["low"], each["high"]) for name, each in record["told"].items()}
     certificate = replace(asked.found.certificate, ridge=tuple(record["certificate"]["ridge"]))
     found += of_fit(certificate, intervals={k: t for k, t in intervals.items() if t.low is not None})
-    if np.isfinite(points.c).all():
+    if record["at"] is not None:
         found += of_target(points.c, at=asked.at)
     if of_shape(asked.form) and compared is None:
         text = f"the law has no best size at {asked.at:.3g} FLOPs"
@@ -224,6 +227,21 @@ def _findings(asked: Asked, record: Mapping[str, Any], compared: Comparison | No
         found += [replace(f, severity="warn") for f in budgets if f.code in ("isoflop_edge", "isoflop_upside_down")]
         found += of_comparison(compared)
     return found
+
+
+def _loss(asked: Asked) -> dict[str, Any]:
+    """All that a law of compute alone answers."""
+    loss = [float(law.loss(asked.at)) for law in (asked.law, *asked.laws)]
+    return {"loss": plain(told(loss[0], loss[1:]))}
+
+
+def _of_number(points: Points, form: type[Law]) -> list[Finding]:
+    """Fewer rows than numbers tell no law."""
+    rows, numbers = len(points.loss), len(form.names())
+    if rows > numbers:
+        return []
+    text = f"has {rows} rows that count, and {form.title} has {numbers} numbers"
+    return [Finding("few_rows", "refuse", text, "add runs, or take a smaller form")]
 
 
 def _further(points: Points) -> float:

@@ -34,13 +34,13 @@ class BestTold:
 @dataclass(frozen=True)
 class Record:
     """law, laws: the fit, and those to runs drawn again · compute: what a token costs · told: numbers with intervals ·
-    at: the FLOPs it was asked for · data: all of it, as it stands in the file."""
+    at: the FLOPs it was asked for, None for a form without compute · data: all of it, as it stands in the file."""
 
     law: Law
     laws: tuple[Law, ...]
     compute: Compute
     told: Mapping[str, Told]
-    at: float
+    at: float | None
     data: Mapping[str, Any]
 
     @classmethod
@@ -54,10 +54,13 @@ class Record:
         fields = data["compute"]
         coefficients = tuple(map(_finite, fields["coefficients"]))
         cost = Compute(coefficients, **{k: _finite(fields[k]) for k in ("about", "low", "high", "residual")})
-        numbers = {name: Told(*(_number(each[k]) for k in ("value", "low", "high"))) for name, each in data["told"].items()}
+        numbers = {
+            name: Told(*(_number(each[k]) for k in ("value", "low", "high"))) for name, each in data["told"].items()
+        }
+        at = None if data["at"] is None else _finite(data["at"])
         if not laws:
             raise ValueError("it has no laws of runs drawn again")
-        return cls(law, laws, cost, numbers, _finite(data["at"]), data)
+        return cls(law, laws, cost, numbers, at, data)
 
     def predict(self, *inputs: float) -> Told:
         """The loss at the form's inputs, in their order: (n, d) for most. The interval is the law's, not one run's."""
@@ -68,7 +71,9 @@ class Record:
         """N*, D* and the loss at `c` FLOPs. Raises `SpecError` for a form without parameters and tokens, and for a law
         that has no best size there."""
         if not of_shape(type(self.law)):
-            raise spec_error("task.flops", f"{c:.3g}", f"the form {self.law.title} has no best shape", "name its inputs")
+            raise spec_error(
+                "task.flops", f"{c:.3g}", f"the form {self.law.title} has no best shape", "name its inputs"
+            )
         found = shapes([self.law, *self.laws], self.compute, np.array([c]))
         if not found.whole[0]:
             raise spec_error("task.flops", f"{c:.3g}", "the law has no best size there", "ask for less")

@@ -27,6 +27,7 @@ from nanochat.law.form import (
     Law,
     Point,
     Shapes,
+    exp,
     geometric_mean,
     powers,
 )
@@ -100,5 +101,5 @@ class Repeated(Law):
     def at(cls, point: Point, frame: Frame) -> Self:
         e, a, b, alpha, beta, star = map(float, point)
         n, d = frame.centre
-        A, B = a * frame.scale * math.exp(alpha * n), b * frame.scale * math.exp(beta * d)
-        return cls(E=e * frame.scale, A=A, B=B, alpha=alpha, beta=beta, R=math.exp(star))
+        A, B = a * frame.scale * exp(alpha * n), b * frame.scale * exp(beta * d)
+        return cls(E=e * frame.scale, A=A, B=B, alpha=alpha, beta=beta, R=exp(star))

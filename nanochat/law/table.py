@@ -27,7 +27,7 @@ Cells = Mapping[str, str]
 class Points:
     """n, d, loss: parameters, tokens and loss of each row that counts · clusters: the run that each is of · excluded:
     how many rows, by reason · c: compute, as the table says or 6ND · measured: whether the table says it apart from N
-    and D · inputs: further columns by name."""
+    and D · inputs: further columns by name. n, d and c are nan where the table does not say them."""
 
     n: Array
     d: Array
@@ -54,6 +54,8 @@ def read_points(
     inputs: Sequence[str] = (),
 ) -> Points:
     """`read_table`, and refuse rows that cannot tell N from D."""
+    if d is None and c is None:
+        raise spec_error("task.d", None, "neither tokens nor compute are told", "name a column for task.d or task.c")
     points = read_table(path, n=n, loss=loss, d=d, c=c, cluster=cluster, inputs=inputs)
     insist(of_places(points.n, points.d), key="task.data", value=str(path))
     return points
@@ -62,39 +64,42 @@ def read_points(
 def read_table(
     path: Path,
     *,
-    n: str,
+    n: str | None,
     loss: str,
     d: str | None = None,
     c: str | None = None,
     cluster: str | None = None,
     inputs: Sequence[str] = (),
+    signed: Sequence[str] = (),
 ) -> Points:
     """Read a CSV table with a header, by the names of its columns.
 
     Without `d`, tokens are C/6N. `cluster`: the column that says which rows are of one run, by default a study's `key`,
-    else every row is a run. Raises `SpecError` for columns that are not there and where no row counts.
+    else every row is a run. `inputs`: further columns, `signed` of them need not be above zero. Without `n` the rows
+    have no parameters: for forms that do not read them. Raises `SpecError` for columns that are not there and where no
+    row counts.
     """
-    if d is None and c is None:
-        raise spec_error("task.d", None, "neither tokens nor compute are told", "name a column for task.d or task.c")
     columns, rows = _rows(path)
     named = {"n": n, "loss": loss, "d": d, "c": c, "cluster": cluster}
     _insist_on_columns({k: v for k, v in named.items() if v} | dict.fromkeys(inputs, ""), columns, path=path)
     numbers = [name for name in (n, loss, d, c, *inputs) if name]
-    reasons = _reasons(rows, numbers)
+    reasons = _reasons(rows, numbers, signed)
     used = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
     excluded = Counter(reason for reason in reasons if reason)
     if not used:
         raise spec_error("task.data", str(path), "no row counts", _told(excluded) or "it has a header alone")
     column = {name: np.array([float(row[name]) for row in used]) for name in numbers}
-    tokens = column[d] if d else column[c or ""] / 6 / column[n]
+    unknown: Array = np.full(len(used), np.nan)
+    params = column[n] if n else unknown
+    tokens = column[d] if d else column[c] / 6 / params if c else unknown
     return Points(
-        column[n],
+        params,
         tokens,
         column[loss],
         clusters=[row.get(cluster or "key") or str(i) for i, row in enumerate(used)],
         excluded=excluded,
-        c=column[c] if c else 6 * column[n] * tokens,
-        measured=bool(c and d),
+        c=column[c] if c else 6 * params * tokens,
+        measured=bool(n and c and d),
         inputs={name: column[name] for name in inputs},
     )
 
@@ -120,30 +125,31 @@ def _insist_on_columns(named: Mapping[str, str], columns: Sequence[str], *, path
             raise spec_error(place, name or key, f"{path.name} has no such column", nearest(name or key, columns))
 
 
-def _reasons(rows: Sequence[Cells], numbers: Sequence[str]) -> list[str | None]:
+def _reasons(rows: Sequence[Cells], numbers: Sequence[str], signed: Sequence[str]) -> list[str | None]:
     """Why each row does not count; None where it does."""
     seen: set[tuple[str, ...]] = set()
     reasons = []
     for row in rows:
-        reason = _excluded(row, numbers)
+        reason = _excluded(row, numbers, signed)
         cells = tuple(str(cell) for cell in row.values())
         reasons.append(reason or ("duplicate" if cells in seen else None))
         seen.add(cells)
     return reasons
 
 
-def _excluded(row: Cells, numbers: Sequence[str]) -> str | None:
+def _excluded(row: Cells, numbers: Sequence[str], signed: Sequence[str]) -> str | None:
     if row.get("status", "complete") != "complete":
         return row["status"] or "no status"
     if row.get("phase", PHASES[0]) not in PHASES:
         return "tuning"
     try:
-        values = [float(row[name]) for name in numbers]
+        values = {name: float(row[name]) for name in numbers}
     except (TypeError, ValueError):
         return "no number"
-    if any(math.isnan(value) for value in values):
+    if any(math.isnan(value) for value in values.values()):
         return "no number"
-    return None if all(math.isfinite(value) and value > 0 for value in values) else "not above zero"
+    fine = all(math.isfinite(value) and (value > 0 or name in signed) for name, value in values.items())
+    return None if fine else "not above zero"
 
 
 def _told(excluded: Mapping[str, int]) -> str:

@@ -86,7 +86,7 @@ def train_along(spec: RunSpec, ranks: Ranks, *, folder: RunFolder, settings: Set
     )
     saver = Checkpoint(
         folder.state_file,
-        keep=kept_states(spec, folder),
+        keep=kept_states(spec, folder, settings=settings),
         control=control,
         seconds=settings.checkpoint,
         ranks=ranks,

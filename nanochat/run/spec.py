@@ -201,6 +201,7 @@ class Settings(Spec):
 
     code: Literal["refuse", "accept", "rerun"]
     checkpoint: Positive
+    milestones: bool
     devices: Count
     samples: Annotated[Int, Field(ge=0)]
     paths: PathsSpec

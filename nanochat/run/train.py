@@ -88,7 +88,7 @@ def train(
         recorder,
         Checkpoint(
             folder.state_file,
-            keep=kept_states(spec, folder),
+            keep=kept_states(spec, folder, settings=settings),
             control=control,
             seconds=settings.checkpoint,
             ranks=ranks,
@@ -165,9 +165,9 @@ def validation_steps(spec: RunSpec) -> frozenset[int]:
     return frozenset(round(spec.steps * (i + 1) / count) for i in range(count))
 
 
-def kept_states(spec: RunSpec, folder: RunFolder) -> dict[int, Path]:
+def kept_states(spec: RunSpec, folder: RunFolder, *, settings: Settings) -> dict[int, Path]:
     """The steps after which a run keeps its state for longer ones, and where."""
-    tokens = spec.milestone
+    tokens = spec.milestone if settings.milestones else None
     return {} if tokens is None else {tokens // spec.batch.tokens: folder.milestone_file(tokens)}
 
 

@@ -38,7 +38,7 @@ def trunk_state(spec: RunSpec, *, settings: Settings, code: dict[str, str] | Non
     if not folder.milestone_file(tokens).exists():
         kept = folder.milestones()
         rule = f"run {key} kept no state there"
-        remedy = "it has none: a run keeps one with lr=wsd, where its decay begins, and with lr=constant, at its end"
+        remedy = "it has none: a run keeps one where lr=wsd begins to decay, or lr=constant ends, with milestones=true"
         raise spec_error("start.tokens", tokens, rule, f"try {alternatives(kept)}" if kept else remedy)
     _check_rates(spec, trunk, key=key)
     return folder.milestone_file(tokens)

@@ -18,7 +18,20 @@ CONFIRMING = "seeds"
 
 # Sections that say how a study is carried out; overriding them changes no run.
 OUTSIDE = frozenset(
-    {"study", "sampler", "pruner", "task", "paths", "logger", "code", "checkpoint", "samples", "devices", "hydra"}
+    {
+        "study",
+        "sampler",
+        "pruner",
+        "task",
+        "paths",
+        "logger",
+        "code",
+        "checkpoint",
+        "milestones",
+        "samples",
+        "devices",
+        "hydra",
+    }
 )
 
 

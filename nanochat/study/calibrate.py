@@ -64,9 +64,14 @@ class Pace:
 
     def run(self, spec: RunSpec, *, checkpoint: float) -> float:
         """Seconds of a whole run that saves a checkpoint every `checkpoint` seconds; its texts are prepared."""
-        training = spec.steps * self.step
+        training = (spec.steps - spec.first_step) * self.step
         scoring = len(validation_steps(spec)) * self.valid + self.test + self.valid
         return self.start + training + self.save * (training // checkpoint) + scoring
+
+    def of(self, spec: RunSpec, *, checkpoint: float) -> tuple[float, float]:
+        """Seconds of a token, and of what a run takes however long it is."""
+        token = (self.step + self.save * self.step / checkpoint) / spec.batch.tokens
+        return token, self.start + len(validation_steps(spec)) * self.valid + self.test + self.valid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +238,8 @@ def measure(request: dict[str, Any], channel: Connection) -> None:
 def _timed(spec: RunSpec, *, settings: Settings, source: Origin, channel: Connection) -> dict[str, Any]:
     corpus = prepare(spec.data, spec.tokenizer, cache=settings.paths.cache, context=spec.context)
     watch = Stopwatch(channel, steps=spec.steps)
-    endless = spec.replace(stop=spec.stop.replace(steps=FOR_EVER))
+    # From scratch: a step costs the same wherever the run begins.
+    endless = spec.replace(stop=spec.stop.replace(steps=FOR_EVER), start=spec.start.replace(run=None, tokens=None))
     began = time.monotonic()
     result = execute(endless, settings=settings, control=watch, source=source)
     ended = time.monotonic()

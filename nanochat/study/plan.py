@@ -115,7 +115,7 @@ def plan_arm(
     memory = training_memory(run)
     if documents is None:
         documents = (run.eval.test_bytes or BYTES_OF_TEXT) // BYTES_OF_DOCUMENT
-    rows = min(run.steps, ROWS + len(validation_steps(run)))
+    rows = min(run.steps - run.first_step, ROWS + len(validation_steps(run)))
     cost = run.cost
     return ArmPlan(
         name=name,
@@ -123,8 +123,8 @@ def plan_arm(
         tuning=tuning,
         seeds=seeds,
         done=done,
-        tokens=run.tokens,
-        flops=run.tokens * run.training_cost.flops,
+        tokens=run.own_tokens,
+        flops=run.own_tokens * run.training_cost.flops,
         seconds=seconds,
         folder=4 * cost.params + documents * DOCUMENT_BYTES + rows * ROW_BYTES + FIXED_BYTES,
         checkpoint=memory.weights + memory.optimizer,

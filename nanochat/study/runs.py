@@ -207,4 +207,4 @@ def _inside(interval: Interval, value: Any) -> float | int | None:
 
 
 def _flops(spec: RunSpec) -> float:
-    return spec.training_cost.flops * spec.tokens
+    return spec.training_cost.flops * spec.own_tokens

@@ -110,6 +110,8 @@ class ScalingSpec(CompareSpec):
 
         Raises `SpecError` where no size would have enough steps, or enough of them a level.
         """
+        if self.branches and not study.settings.milestones:
+            raise spec_error("milestones", False, "leaves nothing to go on from", "leave it, or study.branches=false")
         definition = study.definition
         assert definition.design is not None
         design = replace(definition.design, target=self.target_flops)
@@ -204,7 +206,5 @@ def measured_times(study: Study) -> dict[str, tuple[float, float]]:
     for name, pace in paces.items():
         if isinstance(pace, Unknown):
             raise MachineError(f"study.hours: how long a run of '{name}' takes could not be measured: {pace.reason}")
-        run = runs[name]
-        whole = pace.run(run, checkpoint=study.settings.checkpoint)
-        found[name] = (pace.step / run.batch.tokens, whole - pace.step * run.steps)
+        found[name] = pace.of(runs[name], checkpoint=study.settings.checkpoint)
     return found

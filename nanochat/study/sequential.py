@@ -45,7 +45,9 @@ def next_cell(
             cell = Cell(size.arm, k, design.tokens(size.arm, k), seed)
             if cell not in cells and cell.tokens >= design.steps * design.batch:
                 start = start_of(design, cell, cells, begins=begins)
-                places[cell] = Place(size.params, cell.tokens, design.cost(cell.arm, cell.tokens - start, unit))
+                places[cell] = Place(
+                    float(size.params), float(cell.tokens), design.cost(cell.arm, cell.tokens - start, unit)
+                )
     there = [cell for cell in cells if cell.arm in arms]
     n = np.array([design.by_arm[cell.arm].params for cell in there], dtype=float)
     known = Information.of(law, n, np.array([cell.tokens for cell in there], dtype=float), noise=noise)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from nanochat.core.errors import MachineError
 from nanochat.report.planned import view
+from nanochat.report.planned_points import view as points_view
 from nanochat.run.folder import RunFolder, identify
 from nanochat.run.memory import training_memory
 from nanochat.run.spec import RunSpec, Settings
@@ -18,6 +21,7 @@ from nanochat.run.trunk import trunk_state
 from nanochat.study.calibrate import Pace, Unknown, calibrate, told_by_run
 from nanochat.study.compare import Study
 from nanochat.study.plan import Plan, plan_arm
+from nanochat.study.plan_points import PointsPlan, plan_points
 from nanochat.task.base import TaskSpec
 
 
@@ -82,12 +86,19 @@ def mebibytes(count: int | None) -> str:
 
 def study_table(study: Study) -> Group:
     """What a study will run and cost on this machine, after a short calibration; nothing is trained to its end."""
-    return Group(*view(plan_study(study)))
+    return Group(*view_of(plan_study(study)))
 
 
-def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan:
+def view_of(plan: Plan | PointsPlan) -> list[RenderableType]:
+    """A plan at 80 columns, by its kind."""
+    return points_view(plan) if isinstance(plan, PointsPlan) else view(plan)
+
+
+def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan | PointsPlan:
     """The plan of a study. In one of `timed_from` FLOPs or more each arm's runs are timed, where runs are left, unless
     one has told how long it takes."""
+    if study.definition.design is not None:
+        return _plan_points(study, timed_from=timed_from)
     runs = {arm.name: study.first_run(arm) for arm in study.definition.arms}
     told = {name: told_by_run(run, settings=study.settings) for name, run in runs.items()}
     unknown = {name: run for name, run in runs.items() if told[name] is None}
@@ -120,15 +131,41 @@ def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan:
         pruned=not study.definition.pruner["_target_"].endswith(".NoneSpec"),
         most_flops=spec.flops,
         most_hours=spec.hours,
-        free=shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free,
+        free=_free(root),
         unknown={name: pace.reason for name, pace in paces.items() if isinstance(pace, Unknown)},
         matched=study.definition.matched,
         looks=seeds == len(study.definition.seeds) and bool(study.definition.reading.looks),
     )
 
 
+def _plan_points(study: Study, *, timed_from: float) -> PointsPlan:
+    """The plan of a scaling study: each of its sizes is timed."""
+    definition, spec, how = study.definition, study.spec, study.settings
+    runs = {arm.name: study.first_run(arm) for arm in definition.arms}
+    done = len(study.written_rows())
+    slots, paces = _timed(study, runs, timed=max(spec.flops or 0.0, math.inf if spec.hours else 0.0) >= timed_from)
+    known = {name: pace for name, pace in paces.items() if isinstance(pace, Pace)}
+    keeps = [plan_arm(n, run, tuning=0, seeds=1, done=0, seconds=None, documents=None) for n, run in runs.items()]
+    milestone = definition.design is not None and definition.design.branches
+    return plan_points(
+        definition,
+        done=done,
+        slots=slots,
+        paces={name: pace.of(runs[name], checkpoint=how.checkpoint) for name, pace in known.items()},
+        most_flops=spec.flops,
+        most_hours=spec.hours,
+        disk=sum(arm.folder + milestone * arm.checkpoint for arm in keeps),
+        free=_free(how.paths.root),
+    )
+
+
+def _free(root: Path) -> int:
+    """Bytes left on the disk that the runs are written to."""
+    return shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free
+
+
 def _flops(run: RunSpec) -> float:
-    return run.tokens * run.training_cost.flops
+    return run.own_tokens * run.training_cost.flops
 
 
 def _timed(study: Study, runs: Mapping[str, RunSpec], *, timed: bool) -> tuple[int, Mapping[str, Pace | Unknown]]:

@@ -9,13 +9,12 @@ from rich.console import Console
 
 from nanochat.core.errors import spec_error
 from nanochat.core.spec import option_of
-from nanochat.report.planned import view
 from nanochat.study.cluster import cluster_of
 from nanochat.study.compare import open_study, work_on
 from nanochat.study.jobs import work_by_jobs
 from nanochat.task.base import StudyTaskSpec, validate
 from nanochat.task.conclude import conclude
-from nanochat.task.plan import plan_study
+from nanochat.task.plan import plan_study, view_of
 from nanochat.task.train import TrainSpec
 
 # FLOPs of a study that is over sooner than its runs could be timed: about a minute on a core.
@@ -39,7 +38,7 @@ def sweep(config: Mapping[str, Any], overrides: Sequence[str], *, launcher: Mapp
         raise spec_error("study.workers", study.spec.workers, "are jobs of a cluster", remedy)
     plan = plan_study(study, timed_from=WORTH_TIMING)
     if plan.left:
-        console.print(*view(plan), sep="\n")
+        console.print(*view_of(plan), sep="\n")
     if cluster is None:
         return conclude(work_on(study), console=console)
     return conclude(work_by_jobs(study, cluster=cluster, launcher=launcher), console=console)

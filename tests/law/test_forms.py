@@ -18,9 +18,8 @@ from nanochat.law.form import Law, predict
 from nanochat.law.hoffmann import Hoffmann
 from nanochat.law.kaplan import Kaplan
 from nanochat.law.repeated import Repeated
+from tests.law.known import D, N
 
-GRID = np.array([(n, c / 6 / n) for c in (1e18, 1e19, 1e20) for n in np.geomspace(1e7, 1e9, 7)])
-N, D = GRID.T
 STEPS = np.arange(1, 4001)
 
 
@@ -107,6 +106,12 @@ def test_a_refit_begins_at_a_law_nearby(truth: Law, inputs: dict[str, np.ndarray
 def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="reads d"):
         fit(Hoffmann, {"n": N}, N)
+
+
+@pytest.mark.parametrize("y", [0 * D, -D, np.nan * D, np.inf * D])
+def test_losses_that_no_law_has_are_refused(y: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        fit(Hoffmann, {"n": N, "d": D}, y)
 
 
 def test_the_annealing_area_is_the_double_sum() -> None:

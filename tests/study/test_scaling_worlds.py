@@ -1,0 +1,151 @@
+"""Scaling studies in simulated worlds: the budget holds whatever happens, and the answer is near the truth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nanochat.law.fit import fit
+from nanochat.law.hoffmann import Hoffmann
+from nanochat.study.budget import Budget
+from nanochat.study.grid import first_cells
+from nanochat.study.store import Store
+from tests.study.stores import seen, working
+from tests.study.worlds import World, plans, scaling, simulate, some_law
+
+
+def random_world(seed: int, **how: object) -> tuple[World, Budget]:
+    """A study of a random kind and budget in a world where all kinds of things go wrong."""
+    generator = np.random.default_rng(seed)
+    hours = float(10 ** generator.uniform(0, 1)) if generator.uniform() < 0.5 else None
+    flops = float(10 ** generator.uniform(13, 15)) if hours is None or generator.uniform() < 0.3 else None
+    arms = ("gqa", "mla") if generator.uniform() < 0.2 else ("gqa",)
+    study = scaling(
+        flops=flops,
+        hours=hours,
+        kind="sequential" if generator.uniform() < 0.4 else "isoflop",
+        arms=arms,
+        branches=generator.uniform() < 0.7,
+        seeds=(1, 2) if generator.uniform() < 0.2 else (1,),
+        transfer=generator.choice(["law", "law", "none"]),
+    )
+    world = World(
+        study,
+        law={arm: some_law(generator) for arm in arms},
+        seed=seed,
+        diverging=float(generator.choice([0.0, 0.1])),
+        failing=float(generator.choice([0.0, 0.15])),
+        pace=float(generator.choice([0.05, 0.4])),
+    )
+    return world, Budget(flops=flops, hours=hours)
+
+
+def check_budget(world: World, budget: Budget, store: Store) -> None:
+    store.refresh()
+    assert store.done()
+    assert store.book.points, "some points were run"
+    if budget.flops is not None:
+        assert max(flops for flops, _ in world.most) <= budget.flops * (1 + 1e-9)
+        assert budget.hours is not None or world.flops > 0.5 * budget.flops, "and it is used"
+    if budget.hours is not None:
+        assert max(seconds for _, seconds in world.most) <= budget.hours * 3600 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_budget_is_exceeded_whatever_goes_wrong(tmp_path: Path, seed: int) -> None:
+    world, budget = random_world(seed)
+    check_budget(world, budget, simulate(tmp_path, world, budget=budget, slots=1 + seed % 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+def test_no_budget_is_exceeded_in_two_hundred_studies(tmp_path: Path, part: int) -> None:
+    for seed in range(1000 + part, 1200, 4):
+        world, budget = random_world(seed)
+        check_budget(world, budget, simulate(tmp_path / str(seed), world, budget=budget, slots=1 + seed % 3))
+
+
+@pytest.mark.parametrize("kind", ["isoflop", "sequential"])
+def test_the_answer_is_near_the_truth(tmp_path: Path, kind: str) -> None:
+    regrets = []
+    for seed in range(4):
+        truth = some_law(np.random.default_rng(seed))
+        study = scaling(flops=1e14, kind=kind)  # type: ignore[arg-type]
+        world = World(study, law={"gqa": truth}, seed=seed)
+        store = simulate(tmp_path / str(seed), world, budget=Budget(flops=1e14))
+        points = [trial for trial in store.book.points.values() if trial.score is not None]
+        design = study.design
+        assert design is not None
+        n = np.array([design.by_arm[trial.arm].params for trial in points], dtype=float)
+        d = np.array([trial.params["stop.tokens"] for trial in points], dtype=float)
+        found = fit(Hoffmann, {"n": n, "d": d}, np.array([trial.score for trial in points])).law
+        c = design.answer_for
+        chosen = found.params(c)
+        regrets.append(float(truth.loss(chosen, c / 6 / chosen)) / truth.best(c) - 1)
+    assert np.median(regrets) < 0.003, regrets
+
+
+@pytest.mark.parametrize("kind", ["isoflop", "sequential"])
+def test_a_study_that_is_killed_again_and_again_has_the_same_table(tmp_path: Path, kind: str) -> None:
+    def world() -> World:
+        study = scaling(flops=3e13, kind=kind, levels=3)  # type: ignore[arg-type]
+        return World(study, law={"gqa": some_law(np.random.default_rng(5))}, seed=5, diverging=0.1)
+
+    whole = simulate(tmp_path / "whole", world(), budget=Budget(flops=3e13), slots=2)
+    for slots in (1, 3):
+        broken, folder = world(), tmp_path / str(slots)
+        for _ in range(100):
+            with working(folder, broken.study, budget=Budget(flops=3e13), known=plans(broken.study)) as store:
+                if broken.run(store, slots=slots, stop_after=5) == 0:
+                    break
+        assert sorted(map(repr, seen(store))) == sorted(map(repr, seen(whole)))
+
+
+def test_a_larger_budget_adds_to_a_study_and_changes_nothing_of_it(tmp_path: Path) -> None:
+    for kind in ("isoflop", "sequential"):
+        study = scaling(flops=3e13, kind=kind, levels=3)  # type: ignore[arg-type]
+        world = World(study, law={"gqa": some_law(np.random.default_rng(5))}, seed=5)
+        before = seen(simulate(tmp_path / kind, world, budget=Budget(flops=3e13)))
+        after = simulate(tmp_path / kind, world, budget=Budget(flops=2e14))
+        assert set(map(repr, before)) < set(map(repr, seen(after)))
+        assert world.flops <= 2e14
+
+
+def test_longer_runs_go_on_from_shorter_ones_of_their_size(tmp_path: Path) -> None:
+    study = scaling(flops=1e14)
+    world = World(study, law={"gqa": some_law(np.random.default_rng(1))}, seed=1)
+    store = simulate(tmp_path, world, budget=Budget(flops=1e14))
+    points = list(store.book.points.values())
+    begun = [trial for trial in points if trial.start]
+    assert len(begun) > len(points) / 3
+    for trial in begun:
+        trunk = next(other for other in points if other.result and other.result["key"] == trial.start)
+        assert (trunk.arm, trunk.seed) == (trial.arm, trial.seed)
+        assert trunk.params["stop.tokens"] < trial.params["stop.tokens"]
+        assert 0.75 < trial.begins / trunk.params["stop.tokens"] <= 0.85
+    separate = sum(
+        study.design.cost(trial.arm, trial.params["stop.tokens"], "flops") for trial in points if study.design
+    )
+    assert sum(trial.flops or 0 for trial in points) < 0.85 * separate
+
+
+def test_a_level_whose_best_size_lies_at_an_end_gets_more_sizes(tmp_path: Path) -> None:
+    """The first guess, 20 tokens a parameter, is far from this law's best shapes."""
+    n = math.sqrt(1e12 / 6 / 3000)
+    truth = Hoffmann(E=1.0, A=n**0.4, B=(1e12 / 6 / n) ** 0.4, alpha=0.4, beta=0.4)
+    study = scaling(flops=1e14, transfer="none")
+    store = simulate(tmp_path, World(study, law={"gqa": truth}, seed=0), budget=Budget(flops=1e14))
+    assert study.design is not None
+    first = first_cells(study.design, seeds=(1,))
+    assert len(store.book.points) > len(first)
+    for level in (0, 1):  # the budget has no room for more of the larger ones
+        known = {c.arm for c in first if c.level == level}
+        smallest = min(study.design.by_arm[arm].params for arm in known)
+        assert any(
+            study.design.by_arm[trial.arm].params < smallest
+            and trial.params["stop.tokens"] == study.design.tokens(trial.arm, level)
+            for trial in store.book.points.values()
+        ), level
