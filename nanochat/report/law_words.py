@@ -53,7 +53,7 @@ def with_span(told: Told | None, *, form: str | None = None) -> str:
 def numbers(record: Record) -> list[tuple[str, str, str, str]]:
     """Name, value, 95% interval and profile interval of everything that is told of a law, the answers last."""
     found = [
-        (NAMES.get(name, name), number(told["value"]), span(told), _profile(told.get("profile")))
+        (str(NAMES.get(name, name)), number(told["value"]), span(told), _profile(told.get("profile")))
         for name, told in record["told"].items()
     ]
     for name, told in record["answers"].items():
@@ -145,13 +145,11 @@ def fitted(record: Record) -> Iterator[tuple[str, str]]:
     weights = f", weights: {options['weights']}" if options["weights"] else ""
     of = "log loss" if options["on"] == "log" else "loss"
     yield "minimised", f"sum over rows, {delta}, of residuals of the {of}{weights}"
-    yield (
-        "optimiser",
-        (
-            f"variable projection from {sure['starts']} starts, each then by damped Gauss–Newton steps until nothing moves "
-            f"by 1e-15; objective {record['objective']:.6g}; {sure['agree']:.0%} of the starts converged to the same law"
-        ),
+    how = (
+        f"variable projection from {sure['starts']} starts, each then by damped Gauss–Newton steps until none moves"
     )
+    agree = f"{sure['agree']:.0%} of the starts converged to the same law"
+    yield "optimiser", f"{how} it by 1e-15; objective {record['objective']:.6g}; {agree}"
     how = record["interval"]
     drawn = f"{how['level']:.0%}, {how['method']}: {how['count']} times from {how['clusters']} clusters"
     yield "intervals", f"{drawn}; beside them by profile likelihood"

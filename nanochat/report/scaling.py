@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nanochat.core.errors import MachineError, SpecError
-from nanochat.law.checks import of_places
 from nanochat.law import recorded
+from nanochat.law.checks import of_places
 from nanochat.law.crossings import crossings
 from nanochat.law.plain import plain
 from nanochat.law.record import tell

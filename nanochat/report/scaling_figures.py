@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go
+
 from nanochat.report.figures import COLOURS, faint, log_axis, shades, styled
 from nanochat.report.law_figures import FLOPS
 from nanochat.report.scaling import Scaling
