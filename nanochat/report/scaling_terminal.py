@@ -17,19 +17,25 @@ from nanochat.report.scaling import Scaling
 ABREAST = 6
 
 
-def grid_tables(scaling: Scaling) -> Iterator[Table]:
+def grid_tables(scaling: Scaling) -> Iterator[RenderableType]:
     """Test bits per byte of each arm: a line a size, a column a level, the best of a level bold."""
     for name in scaling.names:
         levels = list(scaling.levels(name).items())
-        for first in range(0, max(1, len(levels)), ABREAST):
+        of = f" {name}:" if len(scaling.names) > 1 else ""
+        # Not the table's own title, which would be as narrow as the table.
+        yield Text(f"{scaling.frame.name}:{of} test bits per byte by size and FLOPs, lower is better", style="italic")
+        if not levels:
+            yield Text(" no point is complete")
+        for first in range(0, len(levels), ABREAST):
             yield _grid(scaling, name, dict(levels[first : first + ABREAST]))
 
 
-def law_tables(scaling: Scaling) -> Iterator[Table]:
+def law_tables(scaling: Scaling) -> Iterator[RenderableType]:
     """What is told of each law, with intervals."""
     for name, record in scaling.records.items():
         title = f"{scaling.label(name)}: {record['form']['equation']}, answers at {record['at']:.3g} FLOPs"
-        table = Table(title=title, title_justify="left", box=None)
+        yield Text(title, style="italic")
+        table = Table(box=None)
         for column in ("", "value", "95% interval", "by profile"):
             table.add_column(column, justify="right" if column else "left")
         for row in law_words.numbers(record):
@@ -58,9 +64,7 @@ def spent_line(scaling: Scaling) -> Text:
 
 
 def _grid(scaling: Scaling, name: str, levels: dict[int, float]) -> Table:
-    frame = scaling.frame
-    of = f" {name}:" if len(scaling.names) > 1 else ""
-    table = Table(title=f"{frame.name}:{of} test bpb by size and FLOPs", title_justify="left", box=None)
+    table = Table(box=None)
     table.add_column("size", overflow="fold")
     table.add_column("params", justify="right")
     for flops in levels.values():
@@ -69,6 +73,4 @@ def _grid(scaling: Scaling, name: str, levels: dict[int, float]) -> Table:
         if any(k in size.cells for k in levels):
             cells = [Text(number_text(size.cells.get(k)), style="bold" if k in size.best else "") for k in levels]
             table.add_row(Text(size.name), short(size.params), *cells)
-    if not levels:
-        table.caption, table.caption_justify = "no point is complete", "left"
     return table

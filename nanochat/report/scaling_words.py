@@ -27,8 +27,8 @@ def question(scaling: Scaling) -> str:
 
 
 def verdict(scaling: Scaling) -> list[str]:
-    """The answer of each arm with its uncertainty, then how the arms compare."""
-    return [*(s for name in scaling.names for s in _arm(scaling, name)), *map(crossing, scaling.crossings)]
+    """How the arms compare, and the answer of each with its uncertainty."""
+    return [*map(crossing, scaling.crossings), *(s for name in scaling.names for s in _arm(scaling, name))]
 
 
 def estimand(scaling: Scaling) -> str:
@@ -63,9 +63,7 @@ def crossing(found: Mapping[str, Any]) -> str:
     """How two arms compare: where their best losses cross, and who is better at the target."""
     a, b = found["a"], found["b"]
     first, then = (a, b) if found["first"] == "A" else (b, a)
-    wins = (
-        "" if found["wins"] is None else f" At the target {a} is the better with a probability of {found['wins']:.0%}."
-    )
+    wins = _wins(found)
     if found["compute"] is None:
         seen = f"; {found['share']:.0%} of the laws drawn again cross" if found["share"] else ""
         return f"{first} is better than {then} from {found['low']:.2g} to {found['high']:.2g} FLOPs{seen}.{wins}"
@@ -75,6 +73,14 @@ def crossing(found: Mapping[str, Any]) -> str:
         f"{first} is better below {where} FLOPs, {then} above{more}; {found['share']:.0%} of the laws drawn again "
         f"cross between {found['low']:.2g} and {found['high']:.2g}.{wins}"
     )
+
+
+def _wins(found: Mapping[str, Any]) -> str:
+    """Who is likelier to be better at the target, and how likely."""
+    if found["wins"] is None:
+        return ""
+    better, chance = max(("a", found["wins"]), ("b", 1 - found["wins"]), key=lambda each: each[1])
+    return f" At the target {found[better]} is the better with a probability of {chance:.0%}."
 
 
 def checklist(scaling: Scaling, name: str) -> Iterator[tuple[str, str]]:
