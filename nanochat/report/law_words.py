@@ -145,9 +145,7 @@ def fitted(record: Record) -> Iterator[tuple[str, str]]:
     weights = f", weights: {options['weights']}" if options["weights"] else ""
     of = "log loss" if options["on"] == "log" else "loss"
     yield "minimised", f"sum over rows, {delta}, of residuals of the {of}{weights}"
-    how = (
-        f"variable projection from {sure['starts']} starts, each then by damped Gauss–Newton steps until none moves"
-    )
+    how = f"variable projection from {sure['starts']} starts, each then by damped Gauss–Newton steps until none moves"
     agree = f"{sure['agree']:.0%} of the starts converged to the same law"
     yield "optimiser", f"{how} it by 1e-15; objective {record['objective']:.6g}; {agree}"
     how = record["interval"]

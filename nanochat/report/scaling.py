@@ -181,7 +181,7 @@ class Scaling:
         )
 
     def _record(self, name: str) -> Record:
-        points = self._table(name)
+        points = self.table(name)
         refused = of_places(points.n, points.d) if len(points.n) else []
         if refused or not len(points.n):
             return self._unfitted(name, points, plain(refused))
@@ -218,7 +218,8 @@ class Scaling:
             "findings": list(findings),
         }
 
-    def _table(self, name: str) -> Points:
+    def table(self, name: str) -> Points:
+        """What the law of an arm is fitted to; runs of one size and seed are a cluster."""
         rows, failed = self.points(name), dict[str, int]()
         for row in self.rows(name, "point"):
             if row["status"] != "complete":

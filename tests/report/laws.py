@@ -62,9 +62,7 @@ def rows(what: Definition, *, laws: Mapping[str, Hoffmann] = LAWS, noise: float 
     return found
 
 
-def row(
-    what: Definition, cell: Cell, number: int, *, law: Hoffmann, phase: str, rate: float, off: float
-) -> Row:
+def row(what: Definition, cell: Cell, number: int, *, law: Hoffmann, phase: str, rate: float, off: float) -> Row:
     """One complete run, its log loss so far off the law."""
     assert what.design is not None
     size = what.design.by_arm[cell.arm]
