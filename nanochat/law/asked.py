@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from nanochat.law.approaches import slope
 from nanochat.law.bands import Shapes, shapes, told
-from nanochat.law.compute import SIX, Compute
+from nanochat.law.compute import Compute
+from nanochat.law.exponent import exponent
 from nanochat.law.fit import Fit, Options
 from nanochat.law.form import Array, Law
 from nanochat.law.forms import of_shape
@@ -68,10 +68,8 @@ class Asked:
         """What is told of the law: its exponents and floor; raw A and B of Hoffmann say almost nothing."""
         names = [name for name in self.form.names() if self.form is not Hoffmann or name not in "AB"]
         found: dict[str, Callable[[Law], float]] = {name: _number(name) for name in names}
-        if self.form is Hoffmann and self.compute == SIX:
-            found["a"] = _number("exponent")
-        elif of_shape(self.form):
-            found["a"] = lambda law: slope(law, compute=self.compute, at=self.at)  # pyright: ignore[reportArgumentType]
+        if of_shape(self.form):
+            found["a"] = lambda law: exponent(law, self.compute, self.at)
         return found
 
     @cached_property

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from nanochat.law.approaches import Told
-from nanochat.law.compute import GRID, NARROWINGS, SIX, WIDEST, Compute, frontier
+from nanochat.law.compute import GRID, NARROWINGS, SIX, WIDEST, Compute
 from nanochat.law.form import Law
 from nanochat.law.hoffmann import Hoffmann
 
@@ -37,32 +37,29 @@ class Shapes:
 
 def shapes(laws: Sequence[Law], compute: Compute, c: Float[ndarray, "levels"]) -> Shapes:
     """The frontier of each law of one form, a function of N and D, at `c` FLOPs."""
-    if isinstance(laws[0], Hoffmann) and compute == SIX:
-        best = [[frontier(law, SIX, level) for level in c.tolist()] for law in laws if isinstance(law, Hoffmann)]
-        return Shapes(*(np.array([[getattr(b, k) for b in row] for row in best]) for k in ("params", "tokens", "loss")))
-    law = together(laws)
+    found = [_of_one(law, compute, c) for law in laws]
+    return Shapes(*(np.stack(tables) for tables in zip(*found, strict=True)))
+
+
+def _of_one(law: Law, compute: Compute, c: Float[ndarray, "levels"]) -> tuple[ndarray, ndarray, ndarray]:
+    """Parameters, tokens and loss, as `frontier` finds them, at all levels together."""
+    if isinstance(law, Hoffmann) and compute == SIX:
+        params = law.params(6.0) * np.power(c / 6, law.exponent)
+        return params, c / 6 / params, np.asarray(law.loss(params, c / 6 / params))
     cells = np.linspace(-1, 1, GRID)
-    middle, half = np.tile(np.log(c / 6) / 2, (len(laws), 1)), WIDEST
-    found = np.ones(middle.shape, dtype=bool)
+    middle, half = np.log(c / 6) / 2, WIDEST
+    found = np.ones(len(c), dtype=bool)
     for step in range(NARROWINGS + 1):
-        x = middle[..., None] + half * cells
-        n = np.exp(x)
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss = np.asarray(law.loss(n, c[:, None] / np.asarray(compute.per_token(n))))
-        least = np.argmin(loss, axis=-1)
+        x = middle[:, None] + half * cells
+        n = np.exp(x).ravel()
+        loss = np.asarray(law.loss(n, np.repeat(c, GRID) / np.asarray(compute.per_token(n)))).reshape(x.shape)
+        least = np.argmin(loss, axis=1)
         if step == 0:
             found = (least > 0) & (least < GRID - 1)
-        middle, half = np.take_along_axis(x, least[..., None], axis=-1)[..., 0], 2 * half / (GRID - 1)
+        middle, half = x[np.arange(len(c)), least], 2 * half / (GRID - 1)
     params = np.where(found, np.exp(middle), np.nan)
     tokens = c / np.asarray(compute.per_token(params))
-    loss = np.asarray(law.loss(params[..., None], tokens[..., None]))[..., 0]
-    return Shapes(params, tokens, loss)
-
-
-def together(laws: Sequence[Law]) -> Any:
-    """Laws of one form as one whose numbers are columns: it predicts for all of them."""
-    names = laws[0].names()
-    return type(laws[0])(*(np.array([getattr(law, name) for law in laws])[:, None, None] for name in names))
+    return params, tokens, np.asarray(law.loss(params, tokens))
 
 
 def told(value: float, drawn: Any, *, level: float = 0.95) -> Told:

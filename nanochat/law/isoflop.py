@@ -73,7 +73,7 @@ class IsoFlop:
 
 
 def budgets(c: Float[ndarray, "runs"], *, tolerance: float = TOLERANCE) -> list[Bool[ndarray, "runs"]]:
-    """Runs by budget (or by size), smallest first: a gap in log C above `tolerance` parts one from the next."""
+    """Runs by budget, smallest first: a gap in log C above `tolerance` parts one budget from the next."""
     logs = np.log(c)
     order = np.argsort(logs, kind="stable")
     number = np.empty(len(c), dtype=int)
@@ -116,8 +116,11 @@ def minimum(
     middle = float(np.exp(np.mean(np.log(c))))
     if np.ptp(np.log(c)) > SPREAD * TOLERANCE:
         return Refused(middle, "scattered")
-    groups = budgets(n)
-    x, means = (np.array([np.mean(values[rows]) for rows in groups]) for values in (np.log(n), loss))
+    order = np.argsort(n, kind="stable")
+    logs = np.log(n[order])
+    first = np.flatnonzero(np.diff(logs, prepend=-np.inf) > TOLERANCE)
+    count = np.diff(first, append=len(n))
+    x, means = (np.add.reduceat(values, first) / count for values in (logs, loss[order]))
     if len(x) < FEWEST_SIZES:
         return Refused(middle, "few sizes")
     found = _akima(x, np.log(means)) if method == "akima" else _parabola(x, means)

@@ -48,19 +48,17 @@ def lifetime(law: LossLaw, compute: Compute, c: float, *, tokens: float) -> Life
     middle, half = math.log(best.params) - SMALLER / 2, SMALLER / 2
     for _ in range(NARROWINGS + 1):
         n = np.exp(np.linspace(middle - half, middle + half, GRID))
-        d = reaching(law, n, best.loss)
-        per_token = np.asarray(compute.per_token(n))
-        total = per_token * (d + FORWARD * tokens)
-        least = int(np.argmin(total))
-        middle, half = float(np.log(n[least])), 2 * half / (GRID - 1)
-    used = FORWARD * float(compute.per_token(best.params)) * tokens
+        total = np.asarray(compute.per_token(n)) * (reaching(law, n, best.loss) + FORWARD * tokens)
+        middle, half = float(np.log(n[np.argmin(total)])), 2 * half / (GRID - 1)
+    params = math.exp(middle)
+    trained, cost = float(reaching(law, np.array([params]), best.loss)[0]), float(compute.per_token(params))
     return Lifetime(
-        params=float(n[least]),
-        tokens=float(d[least]),
+        params=params,
+        tokens=trained,
         loss=best.loss,
-        training=float(per_token[least] * d[least]),
-        inference=float(per_token[least] * FORWARD * tokens),
-        alone=c + used,
+        training=cost * trained,
+        inference=FORWARD * cost * tokens,
+        alone=c + FORWARD * float(compute.per_token(best.params)) * tokens,
     )
 
 

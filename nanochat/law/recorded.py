@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from nanochat.core.errors import alternatives, spec_error
 from nanochat.law.approaches import Told
-from nanochat.law.bands import shapes, together, told
+from nanochat.law.bands import shapes, told
 from nanochat.law.compute import Compute
 from nanochat.law.form import Law
 from nanochat.law.forms import FORMS, of_shape
@@ -84,11 +83,6 @@ class Record:
         """A column of the rows that it was fitted to; empty where they have no such number."""
         return np.array([row[name] for row in self.data["rows"] if row.get(name) is not None], dtype=float)
 
-    @cached_property
-    def stacked(self) -> Any:
-        """All laws at once, the fit first: their numbers are columns."""
-        return together([self.law, *self.laws])
-
 
 def read(path: Path, *, key: str = "task.law") -> Record:
     """The one record in a file. Raises `SpecError` about `key` for a file with none, or with those of several arms."""
@@ -137,7 +131,7 @@ def chosen(found: Mapping[str, Record], arm: str | None) -> Record:
     """The record of an arm, or the only one. Raises `SpecError` about task.arm."""
     if arm is None and len(found) == 1:
         return next(iter(found.values()))
-    if arm not in found:
+    if arm is None or arm not in found:
         rule = "there is no such arm" if arm else "there are several arms"
         raise spec_error("task.arm", arm, rule, f"try {alternatives(name or 'null' for name in found)}")
     return found[arm]
