@@ -37,8 +37,8 @@ def rate_laws(definition: Definition, rows: Sequence[Mapping[str, Any]]) -> dict
     losses: dict[str, dict[float, float]] = {}
     for row in rows:
         if row["phase"] == "tune":
-            score = row["valid_bpb"] if row["status"] == "complete" else math.inf
-            losses.setdefault(row["arm"], {})[row["lr.peak"]] = score
+            score = row["valid_bpb"] if row["status"] == "complete" else None
+            losses.setdefault(row["arm"], {})[row["lr.peak"]] = rates.loss_of(row["status"], score)
     return rates.rate_laws(definition.design, losses)
 
 

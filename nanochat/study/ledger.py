@@ -15,8 +15,16 @@ from nanochat.study.trial import Trial
 
 TOKENS = "stop.tokens"
 
-# How much longer than expected a run may take.
-PATIENCE = 1.3
+# How much longer than expected a run may take, and seconds besides.
+PATIENCE, SPARE_SECONDS = 1.5, 5.0
+
+# A first grid is laid out for runs that take this much longer than measured: most of what is set aside comes back.
+SLOWER = 1.15
+
+
+def longest(expected: float) -> float:
+    """The seconds that a run may take which is expected to take so many."""
+    return PATIENCE * expected + SPARE_SECONDS
 
 
 @dataclass(frozen=True)

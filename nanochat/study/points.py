@@ -19,8 +19,8 @@ from nanochat.study.axes import Arm
 from nanochat.study.budget import Budget
 from nanochat.study.design import HOUR, Design, Size, Unit, alone, families
 from nanochat.study.grid import RATES, Cell, begins_of, costs, first_cells, missing_sizes, row, siblings, tuned_sizes
-from nanochat.study.ledger import PATIENCE, TOKENS, Cost, affords, spent
-from nanochat.study.rates import RateLaw, rate_laws, wanted_rates
+from nanochat.study.ledger import TOKENS, Cost, affords, longest, spent
+from nanochat.study.rates import RateLaw, loss_of, rate_laws, wanted_rates
 from nanochat.study.sequential import next_cell
 from nanochat.study.trial import Trial, new_trial
 
@@ -93,11 +93,9 @@ class Points(Agenda):
         return None
 
     def _tried(self, size: Size) -> dict[float, float | None]:
-        """Losses by rate: infinite where the run diverged or failed, None where it is not over."""
-        return {
-            trial.params[PEAK]: (math.inf if trial.score is None else trial.score) if trial.finished else None
-            for trial in self.book.tuning[size.arm]
-        }
+        """Losses by rate: None where the run is not over."""
+        trials = self.book.tuning[size.arm]
+        return {t.params[PEAK]: loss_of(t.status, t.score) if t.finished else None for t in trials}
 
     def _tuned(self) -> bool:
         """Whether every size's best rate is known, or the budget is."""
@@ -112,8 +110,11 @@ class Points(Agenda):
 
     def _lowest(self, sizes: Sequence[Size]) -> dict[float, float]:
         """The lowest loss at each size at which rates were tried, by its parameters."""
-        found = {size.params: [loss for loss in self._tried(size).values() if loss is not None] for size in sizes}
-        return {params: min(losses) for params, losses in found.items() if losses and math.isfinite(min(losses))}
+        found = {
+            size.params: [loss for loss in self._tried(size).values() if loss is not None and math.isfinite(loss)]
+            for size in sizes
+        }
+        return {params: min(losses) for params, losses in found.items() if losses}
 
     # Points
 
@@ -148,7 +149,7 @@ class Points(Agenda):
         them; where none are, that was all."""
         seconds = None
         if self.budget.hours is not None:
-            seconds = PATIENCE * self.design.cost(trial.arm, trial.params[TOKENS] - trial.begins, "seconds")
+            seconds = longest(self.design.cost(trial.arm, trial.params[TOKENS] - trial.begins, "seconds"))
         if affords(self.book.trials(), self.budget, Cost(trial.flops or 0.0, seconds)):
             return self.store.begin(replace(trial, limit=seconds))
         if not self.book.open():
@@ -219,7 +220,7 @@ class Points(Agenda):
         trials = [t for t in self.book.trials() if t.phase != "point" or t.number in numbers]
         unit = "flops" if self.budget.hours is None else "seconds"
         cost = sum(self.design.cost(c.arm, c.tokens, unit) for c in wanted)
-        whole = Cost(cost, 0.0) if unit == "flops" else Cost(0.0, PATIENCE * cost)
+        whole = Cost(cost, 0.0) if unit == "flops" else Cost(0.0, longest(cost))
         return affords(trials, self.budget, whole)
 
     def _sequel(self, cells: Sequence[Cell]) -> list[Cell]:

@@ -54,6 +54,11 @@ class RateLaw:
         return float(f"{min(max(wanted, self.low), self.high):.4g}")
 
 
+def loss_of(status: str, score: float | None) -> float:
+    """The loss of a run that tried a rate: infinite where it diverged, nan where it failed for another reason."""
+    return math.inf if status == "diverged" else math.nan if score is None else score
+
+
 def rate_laws(design: Design, losses: Mapping[str, Mapping[float, float]]) -> dict[str, RateLaw]:
     """The law of rates of each arm, by its name at every size, from losses by size and rate.
 
@@ -70,25 +75,27 @@ def rate_laws(design: Design, losses: Mapping[str, Mapping[float, float]]) -> di
 
 
 def wanted_rates(design: Design, tried: Mapping[float, float | None], *, first: float) -> list[float]:
-    """The rates still to be tried at a size, of which `tried` are known with their losses (inf: diverged; None: not
-    yet over); none where the best one is bracketed or there is nothing more to try."""
+    """The rates still to be tried at a size, of which `tried` are known with their losses (inf: diverged; nan: nobody
+    knows, the run failed; None: not yet over); none where the best one is bracketed or nothing is left to try."""
     ladder = [_on(first, k, design) for k in (-1, 0, 1)]
     begun = [rate for rate in dict.fromkeys(ladder) if rate not in tried]
     if begun:
         return begun[: max(0, design.rates - len(tried))]
     if None in tried.values():
         return []
-    known = sorted((rate, loss) for rate, loss in tried.items() if loss is not None)
+    known = sorted((rate, loss) for rate, loss in tried.items() if loss is not None and not math.isnan(loss))
+    if not known:
+        return []
     best = min(known, key=lambda item: item[1])[0]
     beyond = best / design.step if best == known[0][0] else best * design.step if best == known[-1][0] else None
-    if beyond is None or len(known) >= design.rates or not design.low <= beyond <= design.high:
+    if beyond is None or len(tried) >= design.rates or not design.low <= beyond <= design.high:
         return []
-    return [_on(beyond, 0, design)]
+    return [rate for rate in (_on(beyond, 0, design),) if rate not in tried]
 
 
 def tried_at(params: float, losses: Mapping[float, float]) -> Tried | None:
     """What rates and their losses say of one size; None where all diverged."""
-    known = sorted((math.log(rate), loss) for rate, loss in losses.items())
+    known = sorted((math.log(rate), loss) for rate, loss in losses.items() if not math.isnan(loss))
     finite = [item for item in known if math.isfinite(item[1])]
     if not finite:
         return None

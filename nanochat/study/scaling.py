@@ -19,7 +19,7 @@ from nanochat.study.compare import CompareSpec, Study
 from nanochat.study.definition import Definition
 from nanochat.study.design import HOUR, Design, Kind, Transfer, Unit, families, timed
 from nanochat.study.grid import FIRST_SHARE, LATER, around, begins_of, centre, laid_out
-from nanochat.study.ledger import PATIENCE
+from nanochat.study.ledger import SLOWER
 from nanochat.study.runs import compose_arm
 from nanochat.study.scales import named
 from nanochat.study.sizes import SHAPE, Range, expected, ladder, sized
@@ -120,7 +120,7 @@ class ScalingSpec(CompareSpec):
             if self.flops is not None:
                 caps["flops"] = self.flops
             if self.hours is not None:
-                caps["seconds"] = self.hours * HOUR / PATIENCE
+                caps["seconds"] = self.hours * HOUR / SLOWER
                 design = timed(design, measured_times(study))
             design = laid_out(design, begins=begins_of(definition), seeds=definition.seeds, caps=caps)
             _check_levels(design)

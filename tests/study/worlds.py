@@ -20,7 +20,7 @@ from nanochat.study.budget import Budget
 from nanochat.study.definition import Definition
 from nanochat.study.design import HOUR, Design, Kind, Size, Unit
 from nanochat.study.grid import begins_of, laid_out
-from nanochat.study.ledger import PATIENCE
+from nanochat.study.ledger import SLOWER
 from nanochat.study.store import Store
 from nanochat.study.trial import Trial
 from tests.study.definitions import definition
@@ -94,7 +94,7 @@ def scaling(
     if flops is not None:
         caps["flops"] = flops
     if hours is not None:
-        caps["seconds"] = hours * HOUR / PATIENCE
+        caps["seconds"] = hours * HOUR / SLOWER
     design = laid_out(design, begins=begins_of(found), seeds=seeds, caps=caps)
     return Definition(**{**vars(found), "design": design})
 
