@@ -12,7 +12,7 @@ from plotly.colors import sample_colorscale
 # Okabe & Ito's palette (jfly.uni-koeln.de/color), without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 # An axis of more decades has a tick for each, one of fewer more.
-DECADES = 2.5
+DECADES = 1.5
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")

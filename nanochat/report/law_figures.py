@@ -67,9 +67,17 @@ def frontier_figure(records: Mapping[str, Record], *, unit: str = "loss", floor:
                 marker={"color": colour, "size": 11, "symbol": "star"},
                 hovertemplate="%{x:.3g} FLOPs<br>%{y:.4f}<extra></extra>",
             )
-    if floor is not None:
-        figure.add_hline(y=floor, line={"color": "#888", "dash": "dot"}, annotation_text="entropy of the corpus")
-    log_axis(figure, "x", [c for record in records.values() for c in _computes(record)], form=FLOPS)
+    compute = [c for record in records.values() for c in _computes(record)]
+    if floor is not None and compute:
+        figure.add_scatter(
+            x=[min(compute), max(compute)],
+            y=[floor, floor],
+            mode="lines",
+            name="entropy of the corpus",
+            line={"color": "#666", "width": 1.2, "dash": "dot"},
+            hovertemplate="entropy of the corpus<br>%{y:.4f}<extra></extra>",
+        )
+    log_axis(figure, "x", compute, form=FLOPS)
     return styled(figure, x=AXES["c"], y=unit, height=440)
 
 

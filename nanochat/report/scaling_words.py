@@ -127,14 +127,21 @@ def _arm(scaling: Scaling, name: str) -> Iterator[str]:
     yield law.answered(scaling.label(name), record)
     if shape := scaling.answers.get(name):
         rate = f", learning rate {shape['rate']:g}" if shape["rate"] else ""
-        yield (
+        yield _of(
+            scaling,
+            name,
             f"Nearest shape: {' '.join(shape['overrides'])}, {short(shape['params'])} parameters, on "
             f"{short(shape['tokens'])} tokens{rate}: {law.with_span(shape['loss'], form='.4f')} bits per byte "
-            "expected. Nothing was trained there."
+            "expected. Nothing was trained there.",
         )
-    yield law.ahead(record)
+    yield _of(scaling, name, law.ahead(record))
     if scaling.entropy is not None:
-        yield law.covers(record, scaling.entropy)
+        yield _of(scaling, name, law.covers(record, scaling.entropy))
+
+
+def _of(scaling: Scaling, name: str, sentence: str) -> str:
+    """A sentence about an arm, which it names where there are several."""
+    return sentence if len(scaling.names) == 1 else f"{name}: {sentence[0].lower()}{sentence[1:]}"
 
 
 def _edges(scaling: Scaling, name: str, rates: RateLaw) -> Iterator[str]:

@@ -105,7 +105,7 @@ def test_the_entropy_of_the_corpus_is_held_against_the_floor(told):
     E = told.records["mla"]["told"]["E"]
     word = "covers" if E["low"] <= 1.0 <= E["high"] else "does not cover"
     sentence = law_words.covers(told.records["mla"], 1.0)
-    assert f"{word} it" in sentence and sentence in scaling_words.verdict(told)
+    assert f"{word} it" in sentence and f"mla: t{sentence[1:]}" in scaling_words.verdict(told)
     assert "does not cover it" in law_words.covers(told.records["mla"], 0.1)
 
 
@@ -123,7 +123,7 @@ def test_the_terminal_shows_all_within_80_columns(made):
     commands = [line for line in lines if line.startswith(("to train", "page:"))]
     assert len(commands) == 3
     assert max(len(line) for line in lines if line not in commands) <= 80 and not any("…" in line for line in lines)
-    for text in ("gqa: L = E", "a, of N* ∝ C^a", "Nearest shape: model.dim=", "less than runs apart"):
+    for text in ("gqa: L = E", "a, of N* ∝ C^a", "mla: nearest shape: model.dim=", "less than runs apart"):
         assert text in "\n".join(lines)
 
 
