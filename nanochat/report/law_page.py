@@ -7,7 +7,8 @@ from typing import Any
 
 from nanochat.report import law_words as words
 from nanochat.report.law_choices import choices_figure, held_out_figure, influences_figure
-from nanochat.report.law_figures import isoflop_figure, residuals_figure, shape_figure
+from nanochat.report.law_figures import isoflop_figure, residuals_figure
+from nanochat.report.law_shapes import TITLES, shape_figure
 from nanochat.report.page import div
 
 Record = Mapping[str, Any]
@@ -23,7 +24,7 @@ def shown(record: Record, *, unit: str = "loss") -> dict[str, Any]:
         "certificate": words.certificate(record),
         "isoflop": div(isoflop_figure(record, unit=unit)),
         "refusals": words.refusals(record),
-        "shapes": [div(shape_figure(record, what)) for what in ("params", "tokens", "ratio")] if whole else [],
+        "shapes": [div(shape_figure(record, what)) for what in TITLES] if whole else [],
         "approaches": [_approach(each) for each in record["approaches"]],
         "disagreement": words.disagreement(record) if record["approaches"] else "",
         "bias": list(_bias(record)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,32 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from nanochat.core.errors import MachineError, SpecError
+from nanochat.core.errors import MachineError
 from nanochat.law import recorded
-from nanochat.law.checks import of_places
 from nanochat.law.crossings import crossings
 from nanochat.law.plain import plain
-from nanochat.law.record import tell
 from nanochat.law.table import Points
 from nanochat.report.frame import Frame
+from nanochat.report.scaling_law import Record, record
 from nanochat.report.shapes import answer
 from nanochat.study.answer import rate_laws
 from nanochat.study.design import Design, Size, alone, families
 from nanochat.study.rates import RateLaw
 from nanochat.study.table import Row
 
-Record = Mapping[str, Any]
-
 SCHEMA = 1
-
-# Laws fitted to runs drawn again; what they are drawn by.
-RESAMPLES, SEED = 400, 0
-
-DEFINITIONS = {
-    "n": "all parameters, embedding and head included",
-    "d": "training tokens of the run and of what it went on from",
-    "loss": "bits per byte on the test documents, at the end of the decay",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +128,7 @@ class Scaling:
     @cached_property
     def spent(self) -> dict[str, Mapping[str, float]]:
         """Of each arm: runs and FLOPs of its points, as if each were trained from the beginning and as they were; and
-        of the rates tried."""
+        of the rates tried; lost: of points that did not come to their end."""
         return {name: self._spent(name) for name in self.names}
 
     def levels(self, name: str) -> dict[int, float]:
@@ -181,55 +170,23 @@ class Scaling:
         )
 
     def _record(self, name: str) -> Record:
-        points = self.table(name)
-        refused = of_places(points.n, points.d) if len(points.n) else []
-        if refused or not len(points.n):
-            return self._unfitted(name, points, plain(refused))
-        try:
-            record = tell(
-                points,
-                at=self.target,
-                compute="measured",
-                resamples=RESAMPLES,
-                seed=SEED,
-                definitions=DEFINITIONS,
-                sizes={"params without embedding and head": self._column(name, "non_embedding_params")},
-            )
-            return {**record, "rows": self._levelled(name, record["rows"])}
-        except SpecError as error:
-            text = "; ".join(problem.rule for problem in error.problems)
-            return self._unfitted(name, points, [{"code": "no_law", "severity": "refuse", "text": text, "remedy": ""}])
-
-    def _levelled(self, name: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """A record's rows with the levels of the study's design, which a table alone can only guess."""
-        return [{**row, "level": self.level(point)} for row, point in zip(rows, self.points(name), strict=True)]
-
-    def _unfitted(self, name: str, points: Points, findings: Sequence[Mapping[str, Any]]) -> Record:
-        columns = zip(points.n.tolist(), points.d.tolist(), points.c.tolist(), points.loss.tolist(), strict=True)
-        rows = [
-            {"n": n, "d": d, "c": c, "loss": loss, "cluster": cluster}
-            for (n, d, c, loss), cluster in zip(columns, points.clusters, strict=True)
-        ]
-        head = {"schema": SCHEMA, "at": self.target, "definitions": DEFINITIONS, "law": None}
-        return {
-            **head,
-            "rows": self._levelled(name, rows),
-            "excluded": dict(points.excluded),
-            "findings": list(findings),
-        }
+        points, bodies = self.points(name), self._column(name, "non_embedding_params")
+        told = record(self.table(name), at=self.target, bodies=bodies)
+        rows = [{**row, "level": self.level(point)} for row, point in zip(told["rows"], points, strict=True)]
+        texts = [text["fingerprint"] for text in self.frame.evidence.get("texts", [])]
+        revisions = sorted({str(origin["revision"]) for origin in self.frame.evidence.get("origins", [])})
+        about = {"study": self.frame.name, "arm": name, "texts": texts, "revisions": revisions}
+        return {**told, "rows": rows, "provenance": about}
 
     def table(self, name: str) -> Points:
         """What the law of an arm is fitted to; runs of one size and seed are a cluster."""
-        rows, failed = self.points(name), dict[str, int]()
-        for row in self.rows(name, "point"):
-            if row["status"] != "complete":
-                failed[row["status"]] = failed.get(row["status"], 0) + 1
+        rows = self.points(name)
         return Points(
             n=self._column(name, "params"),
             d=self._column(name, "tokens"),
             loss=self._column(name, "test_bpb"),
             clusters=[f"{self.size(row)}, seed {row['seed']}" for row in rows],
-            excluded=failed,
+            excluded=Counter(row["status"] for row in self.rows(name, "point") if row["status"] != "complete"),
             c=self._column(name, "flops"),
             measured=True,
         )
@@ -248,4 +205,5 @@ class Scaling:
             "saved": whole - trained,
             "rates": len(tried),
             "rates_flops": sum(row["flops_spent"] or 0.0 for row in tried),
+            "lost": sum(row["flops_spent"] or 0.0 for row in self.rows(name, "point") if row["status"] != "complete"),
         }

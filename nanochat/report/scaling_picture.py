@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from nanochat.core.artifact import atomic_path
 from nanochat.report.figures import COLOURS
-from nanochat.report.scaling import Record, Scaling
+from nanochat.report.scaling import Scaling
+from nanochat.report.scaling_law import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

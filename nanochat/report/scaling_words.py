@@ -18,6 +18,9 @@ TRANSFER = {
     "none": "none: every size has the config's own",
 }
 
+# Percentiles of tables drawn from fewer clusters say little.
+FEW_CLUSTERS = 10
+
 
 def question(scaling: Scaling) -> str:
     """What the study asks."""
@@ -54,6 +57,9 @@ def caveats(scaling: Scaling) -> list[str]:
         found.append(
             f"The best rate tried lies at an end of those tried at {listed(edged)}: a further one may be better."
         )
+    few = {k for record in scaling.records.values() if (k := record["interval"]["clusters"]) < FEW_CLUSTERS}
+    if few:
+        found.append(f"Intervals are drawn from {min(few)} clusters, sizes by seeds: from so few they are rough.")
     if len(scaling.frame.definition.seeds) == 1:
         found.append("One seed: noise between seeds is seen only as scatter about the law.")
     return found

@@ -48,7 +48,9 @@ def show(found: Analysis | Scaling, console: Console) -> None:
     if isinstance(found, Scaling):
         console.print(*view(found), sep="\n")
         for name, answer in found.answers.items():
-            console.print(f"to train {'it' if len(found.names) == 1 else name}: {answer['command']}", soft_wrap=True)
+            console.print(
+                f"to train {'it' if len(found.names) == 1 else name}: {answer['command']}", soft_wrap=True, markup=False
+            )
     else:
         _show_comparison(found, console)
     if sample := best_sample(found.frame):
