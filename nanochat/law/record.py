@@ -1,11 +1,11 @@
 """The record of a law: a fit, how sure it is, what it answers and what contradicts it, as plain data for files.
 
-Pages and tables draw it and `recorded.read` reads it again; docs of the fields: docs/law.md.
+Pages and tables draw it and `recorded.read` reads it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,21 +13,21 @@ import numpy as np
 
 from nanochat.core.progress import track
 from nanochat.law import shape
-from nanochat.law.approaches import Comparison, Told
+from nanochat.law.approaches import Comparison
 from nanochat.law.asked import Asked, inputs_of
 from nanochat.law.bands import told
 from nanochat.law.bootstrap import resampled
-from nanochat.law.checks import Finding, insist, of_comparison, of_fit, of_isoflop, of_places, of_rows, of_target
-from nanochat.law.checks import of_warm_up as of_warm_ups
+from nanochat.law.checks import insist, of_comparison, of_places
 from nanochat.law.compute import SIX, measured
 from nanochat.law.compute_only import ComputeOnly
+from nanochat.law.concerns import concerns, of_number
 from nanochat.law.fit import Options, fit
 from nanochat.law.form import Array, Law
 from nanochat.law.forms import of_shape
 from nanochat.law.heldout import held_out
 from nanochat.law.hoffmann import Hoffmann
-from nanochat.law.isoflop import FEWEST_SIZES, SPREAD, TOLERANCE, approach_2, budgets
 from nanochat.law.plain import plain
+from nanochat.law.rows import rows
 from nanochat.law.table import Points
 
 SCHEMA = 1
@@ -62,7 +62,7 @@ def tell(
     options = options or Options()
     if of_shape(form):
         insist(of_places(points.n, points.d), key="task.data", value=None)
-    insist(_of_number(points, form), key="task.data", value=None)
+    insist(of_number(points, form), key="task.data", value=None)
     cost = measured(points.n, points.c, points.d) if compute == "measured" else SIX
     found = fit(form, inputs_of(points), points.loss, options=options)
     laws = resampled(
@@ -92,7 +92,7 @@ def _parts(asked: Asked, sizes: Mapping[str, Array]) -> dict[str, Callable[[Mapp
         "influences": lambda _: [],
     }
     if not of_shape(asked.form) or not asked.near.whole[0]:
-        return {**nothing, "findings": lambda record: plain(_findings(asked, record, None))}
+        return {**nothing, "findings": lambda record: plain(concerns(asked, record, None))}
     compared: list[Comparison] = []
 
     def comparison() -> Comparison:
@@ -110,7 +110,7 @@ def _parts(asked: Asked, sizes: Mapping[str, Array]) -> dict[str, Callable[[Mapp
         "disagree": lambda _: [finding.text for finding in of_comparison(comparison())],
         "sensitivity": (lambda _: shape.sensitivities(asked, sizes)) if hoffmann else nothing["sensitivity"],
         "influences": (lambda _: shape.influential(asked)) if hoffmann else nothing["influences"],
-        "findings": lambda record: plain(_findings(asked, record, comparison())),
+        "findings": lambda record: plain(concerns(asked, record, comparison())),
     }
 
 
@@ -133,7 +133,7 @@ def _head(asked: Asked, definitions: Mapping[str, str]) -> dict[str, Any]:
             "delta": plain(options.delta), "on": options.on,
             "weights": None if options.weights is None else "a weight for each row",
         },
-        "rows": _rows(asked),
+        "rows": rows(asked),
         "excluded": dict(points.excluded),
         "law": {name: getattr(asked.law, name) for name in form.names()},
         "laws": [[getattr(law, name) for name in form.names()] for law in asked.laws],
@@ -145,35 +145,6 @@ def _head(asked: Asked, definitions: Mapping[str, str]) -> dict[str, Any]:
         "at": asked.at if of_shape(form) or form is ComputeOnly else None,
         "compute": plain(asked.compute),
     }  # fmt: skip
-
-
-def _rows(asked: Asked) -> list[dict[str, Any]]:
-    points, form = asked.points, asked.form
-    predicted = np.asarray(asked.law.loss(*(asked.inputs[name] for name in form.inputs)))
-    own = [name for name in form.inputs if name in points.inputs]
-    columns: dict[str, Any] = {
-        "n": points.n, "d": points.d, "c": points.c, "loss": points.loss, **{name: points.inputs[name] for name in own},
-        "cluster": np.array(points.clusters), "predicted": predicted, "residual": np.log(points.loss / predicted),
-        "level": _levels(points),
-    }  # fmt: skip
-    lists = {name: plain(np.asarray(column)) if name != "level" else column for name, column in columns.items()}
-    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-
-
-def _levels(points: Points) -> list[int | None]:
-    """The number of each row's level of compute; None where its compute is no level, of several sizes."""
-    found: list[int | None] = [None] * len(points.loss)
-    if not np.isfinite(points.c).all():
-        return found
-    number = 0
-    for group in budgets(points.c):
-        rows = np.flatnonzero(group)
-        several = len(set(points.n[rows].tolist())) >= FEWEST_SIZES
-        if several and np.ptp(np.log(points.c[rows])) <= SPREAD * TOLERANCE:
-            for row in rows:
-                found[row] = number
-            number += 1
-    return found
 
 
 def _certificate(asked: Asked) -> dict[str, Any]:
@@ -194,54 +165,23 @@ def _ends(asked: Asked, name: str) -> list[float | None]:
 
 def _held_out(asked: Asked) -> list[dict[str, Any]]:
     """The error on the largest budgets, by how far they lie beyond the rest."""
-    points, rows = asked.points, len(asked.points.loss)
+    points, count = asked.points, len(asked.points.loss)
     if not np.isfinite(points.c).all():
         return []
 
     def enough(kept: np.ndarray) -> bool:
         tells = points.enough(kept) if of_shape(asked.form) else True
-        return tells and float(kept.sum()) >= (1 - HELD_OUT) * rows
+        return tells and float(kept.sum()) >= (1 - HELD_OUT) * count
 
     return plain(
         held_out(asked.form, asked.inputs, points.loss, compute=points.c, enough=enough, options=asked.options)
     )
 
 
-def _findings(asked: Asked, record: Mapping[str, Any], compared: Comparison | None) -> Sequence[Finding]:
-    points = asked.points
-    found = of_rows(points.excluded, used=len(points.loss))
-    if "warm_up" in points.inputs:
-        found += of_warm_ups(points.inputs["warm_up"], points.d)
-    intervals = {name: Told(each["value"], each["low"], each["high"]) for name, each in record["told"].items()}
-    certificate = replace(asked.found.certificate, ridge=tuple(record["certificate"]["ridge"]))
-    found += of_fit(certificate, intervals={k: t for k, t in intervals.items() if t.low is not None})
-    if record["at"] is not None:
-        found += of_target(points.c, at=asked.at)
-    if of_shape(asked.form) and compared is None:
-        text = f"the law has no best size at {asked.at:.3g} FLOPs"
-        found.append(Finding("no_best", "warn", text, "add runs of more sizes and lengths"))
-    if compared is not None:
-        flops = asked.compute.of(points.n, points.d)
-        # What is refused of approach 2 is no refusal of the law, which the other budgets tell as well.
-        budgets = of_isoflop(approach_2(points.n, flops, points.loss, compute=asked.compute))
-        found += [replace(f, severity="warn") for f in budgets if f.code in ("isoflop_edge", "isoflop_upside_down")]
-        found += of_comparison(compared)
-    return found
-
-
 def _loss(asked: Asked) -> dict[str, Any]:
     """All that a law of compute alone answers."""
     loss = [float(law.loss(asked.at)) for law in (asked.law, *asked.laws)]
     return {"loss": plain(told(loss[0], loss[1:]))}
-
-
-def _of_number(points: Points, form: type[Law]) -> list[Finding]:
-    """Fewer rows than numbers tell no law."""
-    rows, numbers = len(points.loss), len(form.names())
-    if rows > numbers:
-        return []
-    text = f"has {rows} rows that count, and {form.title} has {numbers} numbers"
-    return [Finding("few_rows", "refuse", text, "add runs, or take a smaller form")]
 
 
 def _further(points: Points) -> float:

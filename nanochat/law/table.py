@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from nanochat.law.hoffmann import Array
 PHASES = ("seed", "point")
 
 Cells = Mapping[str, str]
+Where = Callable[[Cells], bool]
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ def read_points(
     c: str | None = None,
     cluster: str | None = None,
     inputs: Sequence[str] = (),
+    where: Where | None = None,
 ) -> Points:
     """`read_table`, and refuse rows that cannot tell N from D."""
     if d is None and c is None:
         raise spec_error("task.d", None, "neither tokens nor compute are told", "name a column for task.d or task.c")
-    points = read_table(path, n=n, loss=loss, d=d, c=c, cluster=cluster, inputs=inputs)
+    points = read_table(path, n=n, loss=loss, d=d, c=c, cluster=cluster, inputs=inputs, where=where)
     insist(of_places(points.n, points.d), key="task.data", value=str(path))
     return points
 
@@ -71,19 +73,22 @@ def read_table(
     cluster: str | None = None,
     inputs: Sequence[str] = (),
     signed: Sequence[str] = (),
+    where: Where | None = None,
 ) -> Points:
     """Read a CSV table with a header, by the names of its columns.
 
     Without `d`, tokens are C/6N. `cluster`: the column that says which rows are of one run, by default a study's `key`,
-    else every row is a run. `inputs`: further columns, `signed` of them need not be above zero. Without `n` the rows
-    have no parameters: for forms that do not read them. Raises `SpecError` for columns that are not there and where no
-    row counts.
+    else every row is a run. `inputs`: further columns; `signed` of them need not be above zero. Without `n` the rows
+    have no parameters: for forms that do not read them. `where`: which rows are of the arm that is meant. Raises
+    `SpecError` for columns that are not there and where no row counts.
     """
     columns, rows = _rows(path)
     named = {"n": n, "loss": loss, "d": d, "c": c, "cluster": cluster}
     _insist_on_columns({k: v for k, v in named.items() if v} | dict.fromkeys(inputs, ""), columns, path=path)
     numbers = [name for name in (n, loss, d, c, *inputs) if name]
     reasons = _reasons(rows, numbers, signed)
+    if where is not None:
+        reasons = [reason if where(row) else "another arm" for row, reason in zip(rows, reasons, strict=True)]
     used = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
     excluded = Counter(reason for reason in reasons if reason)
     if not used:

@@ -20,7 +20,7 @@ from nanochat.study.budget import Budget
 from nanochat.study.design import HOUR, Design, Size, Unit, alone, families
 from nanochat.study.grid import RATES, Cell, begins_of, costs, first_cells, missing_sizes, row, siblings, tuned_sizes
 from nanochat.study.ledger import TOKENS, Cost, affords, longest, spent
-from nanochat.study.rates import RateLaw, loss_of, rate_laws, wanted_rates
+from nanochat.study.rates import FIRST_RATES, RateLaw, hopeless, loss_of, rate_laws, wanted_rates
 from nanochat.study.sequential import next_cell
 from nanochat.study.trial import Trial, new_trial
 
@@ -72,6 +72,18 @@ class Points(Agenda):
         tried = {size.arm: self._tried(size) for size in self.design.sizes}
         known = {arm: {rate: loss for rate, loss in own.items() if loss is not None} for arm, own in tried.items()}
         return rate_laws(self.design, known)
+
+    def judge(self, trial: Trial, reports: Sequence[tuple[int, float]]) -> int | None:
+        """A rate beyond the first ones is given up where its curve ends beyond the cliff. Points never are: the law
+        needs every one, the bad sizes too."""
+        if trial.phase != "tune" or trial.number < FIRST_RATES:
+            return None
+        first = [other for other in self.book.tuning[trial.arm][:FIRST_RATES] if other.score is not None]
+        if not first:
+            return None
+        best = min(first, key=lambda other: (other.score, other.number))
+        given_up = hopeless(reports, best.past.reports, tokens=trial.params[TOKENS])
+        return reports[-1][0] if given_up and reports[-1][0] < trial.params[TOKENS] else None
 
     # Rates
 

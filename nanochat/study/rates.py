@@ -20,6 +20,14 @@ from nanochat.study.design import Design, families
 # Exponent of N before anything was tried here, and how sure that is.
 EXPONENT, EXPONENT_SD = -0.25, 0.25
 
+# So many times the best loss is beyond the cliff on whose near side loss is a parabola in log rate.
+CLIFF = 1.1
+
+Reports = Sequence[tuple[int, float]]
+
+# Rates that a size begins with, about the config's own; only then it is known where to go on.
+FIRST_RATES = 3
+
 # How well a parabola through rates a factor 2 apart finds the best rate: a third of the way to the next.
 VERTEX_SD = 1 / 3
 
@@ -55,8 +63,25 @@ class RateLaw:
 
 
 def loss_of(status: str, score: float | None) -> float:
-    """The loss of a run that tried a rate: infinite where it diverged, nan where it failed for another reason."""
-    return math.inf if status == "diverged" else math.nan if score is None else score
+    """The loss of a run that tried a rate: infinite where it diverged or was given up, nan where it failed for another
+    reason."""
+    return math.inf if status in ("diverged", "pruned") else math.nan if score is None else score
+
+
+def hopeless(own: Reports, best: Reports, *, tokens: int) -> bool:
+    """Whether a rate's curve, drawn out to `tokens`, ends beyond the cliff: further above the best one's than where a
+    parabola would still hold, so that all it can tell is that it lies there.
+
+    The ratio of the two curves is drawn out, in logs, from the last two validations that both have: their common
+    schedule, which bends both at its end, cancels. A ratio that grows is taken to grow no more.
+    """
+    there = dict(best)
+    ratios = [(t, math.log(loss / there[t])) for t, loss in own if there.get(t)]
+    if len(ratios) < 2:
+        return False
+    (before, first), (now, last) = ratios[-2:]
+    trend = min(0.0, (last - first) / math.log(now / before))
+    return last + trend * math.log(tokens / now) > math.log(CLIFF)
 
 
 def rate_laws(design: Design, losses: Mapping[str, Mapping[float, float]]) -> dict[str, RateLaw]:
@@ -77,7 +102,7 @@ def rate_laws(design: Design, losses: Mapping[str, Mapping[float, float]]) -> di
 def wanted_rates(design: Design, tried: Mapping[float, float | None], *, first: float) -> list[float]:
     """The rates still to be tried at a size, of which `tried` are known with their losses (inf: diverged; nan: nobody
     knows, the run failed; None: not yet over); none where the best one is bracketed or nothing is left to try."""
-    ladder = [_on(first, k, design) for k in (-1, 0, 1)]
+    ladder = [_on(first, k - FIRST_RATES // 2, design) for k in range(FIRST_RATES)]
     begun = [rate for rate in dict.fromkeys(ladder) if rate not in tried]
     if begun:
         return begun[: max(0, design.rates - len(tried))]

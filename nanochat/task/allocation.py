@@ -89,7 +89,7 @@ class Question:
     def _tokens(self, shape: RunSpec, params: int, c: float, life: Lifetime | None) -> float:
         """What is left of the compute for a shape; with inference, what it takes to reach the loss."""
         if life is not None:
-            tokens = float(reaching(self.record.law, np.array([params]), life.loss)[0])
+            tokens = float(reaching(self.record.law, np.array([float(params)]), life.loss)[0])
             if tokens == float("inf"):
                 rule = f"no number of tokens takes {params:,} parameters to a loss of {life.loss:.4g}"
                 raise spec_error("task.inference_tokens", f"{self.inference:.3g}", rule, "ask for fewer")
@@ -117,12 +117,15 @@ class Question:
 
 
 def rates_of(data: Mapping[str, Any], arm: str | None) -> RateLaw | None:
-    """The law of rates of an arm in a study's record, None where it has none."""
+    """The law of rates of an arm in a study's record, None where it has none. Raises `SpecError` for a broken one."""
     found = data.get("rates") or {}
     law = found.get(arm) if arm is not None else next(iter(found.values()), None)
     if law is None:
         return None
-    return RateLaw(**{**law, "tried": tuple(Tried(**one) for one in law.get("tried", ()))})
+    try:
+        return RateLaw(**{**law, "tried": tuple(Tried(**one) for one in law.get("tried", ()))})
+    except (TypeError, AttributeError):
+        raise spec_error("task.law", None, "its law of rates is not whole", "write it again") from None
 
 
 def command(words: Sequence[str]) -> str:

@@ -11,16 +11,17 @@ from pydantic import Field
 from rich.console import Console
 
 from nanochat.core.artifact import sha256_file, write_json
-from nanochat.core.errors import SpecError
+from nanochat.core.errors import SpecError, alternatives, spec_error
 from nanochat.core.provenance import provenance
 from nanochat.core.spec import Int, Positive, dump, hash_of
 from nanochat.law.checks import Finding, insist
 from nanochat.law.fit import Options
 from nanochat.law.forms import FORMS, of_shape
 from nanochat.law.record import tell
-from nanochat.law.table import Points, read_points, read_table
+from nanochat.law.table import Points, Where, read_points, read_table
 from nanochat.run.spec import settings
 from nanochat.study import table
+from nanochat.study.definition import read_definition
 from nanochat.study.reopen import find
 from nanochat.task.base import StudyTaskSpec
 from nanochat.task.telling import show
@@ -34,6 +35,7 @@ class LawSpec(StudyTaskSpec):
 
     form: Literal["hoffmann", "kaplan", "repeated", "annealing", "clark", "compute_only", "accuracy"]
     data: str | None
+    arm: str | None
     loss: str | None
     n: str
     d: str | None
@@ -52,8 +54,9 @@ class LawSpec(StudyTaskSpec):
     out: str | None
 
     def attend(self, config: Mapping[str, Any], words: Sequence[str]) -> int:
-        path = Path(self.data).expanduser() if self.data else find(config) / table.FILE
-        points = self.points(path)
+        folder = None if self.data else find(config)
+        path = Path(self.data or "").expanduser() if folder is None else folder / table.FILE
+        points = self.points(path, where=self._arm_of(folder) if folder else None)
         try:
             record = tell(
                 points,
@@ -82,11 +85,11 @@ class LawSpec(StudyTaskSpec):
         """The column of the loss."""
         return self.loss or ("loss" if self.data else "test_bpb")
 
-    def points(self, path: Path) -> Points:
+    def points(self, path: Path, *, where: Where | None = None) -> Points:
         """The rows, with the columns that the form reads. Raises `SpecError` where they are not there."""
         inputs = FORMS[self.form].inputs
         if of_shape(FORMS[self.form]):
-            return read_points(path, n=self.n, d=self.d, loss=self.column, c=self.c, cluster=self.cluster)
+            return read_points(path, n=self.n, d=self.d, loss=self.column, c=self.c, cluster=self.cluster, where=where)
         further = {name: str(getattr(self, name)) for name in inputs if name not in ("n", "d", "c")}
         by_sizes = "n" in inputs or (inputs == ("c",) and self.c is None)
         try:
@@ -98,12 +101,24 @@ class LawSpec(StudyTaskSpec):
                 loss=self.column,
                 cluster=self.cluster,
                 inputs=list(further.values()),
+                where=where,
                 signed=[further[name] for name in SIGNED if name in further],
             )
         except SpecError as error:
             raise _by_field(error, further) from None
         named = {name: points.inputs[column] for name, column in further.items()}
         return replace(points, inputs=named)
+
+    def _arm_of(self, folder: Path) -> Where | None:
+        """Which rows of a study count: arms have laws of their own. Raises `SpecError` where it is not told."""
+        arms = {arm.name: arm.alone for arm in read_definition(folder).arms}
+        names = list(dict.fromkeys(arms.values()))
+        if self.arm is None and len(names) == 1:
+            return None
+        if self.arm not in names:
+            rule = "the study has no such arm" if self.arm else "the study has several arms"
+            raise spec_error("task.arm", self.arm, rule, f"try {alternatives(names)}")
+        return lambda row: arms.get(row["arm"]) == self.arm
 
     def definitions(self) -> dict[str, str]:
         """What the numbers are, as far as the names of columns tell."""

@@ -13,7 +13,7 @@ from nanochat.run.spec import RunSpec
 # What a law counts as N: all parameters, or those without embeddings and head.
 Counted = Literal["total", "body"]
 
-# Of so many widths about the wanted one some may be refused: heads that do not divide them.
+# Of so many widths one is not refused; many are, by heads that do not divide them.
 WINDOW = 16
 
 # A shape further than this from the wanted parameters answers another question.
@@ -48,8 +48,9 @@ def shaped(run: RunSpec, params: float, *, counted: Counted) -> RunSpec:
             return None
 
     middle = _first(lambda k: _reaches(at, k, params, counted), high=WIDEST // DIM_MULTIPLE)
-    about = (at(k) for k in range(max(1, middle - WINDOW), middle + WINDOW + 1))
-    found = [shape for shape in about if shape is not None]
+    sides = (range(middle, middle + WINDOW), range(middle - 1, max(0, middle - WINDOW), -1))
+    nearest = (next((shape for k in side if (shape := at(k)) is not None), None) for side in sides)
+    found = [shape for shape in nearest if shape is not None]
     if not found:
         raise refused[-1]
     best = min(found, key=lambda shape: abs(math.log(params_of(shape, counted) / params)))

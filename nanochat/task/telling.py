@@ -28,9 +28,10 @@ def show(record: Told, console: Console) -> None:
     console.print(_numbers(record))
     if record["approaches"]:
         console.print()
-        console.print(_approaches(record["approaches"]))
-        for text in record["disagree"]:
-            console.print(f"  {text}")
+        grid, missing = _approaches(record["approaches"])
+        console.print(grid)
+        for text in dict.fromkeys(missing):
+            console.print(text)
     console.print()
     _held_out(record["held_out"], console)
     console.print(believed(record["certificate"]))
@@ -78,17 +79,18 @@ def _numbers(record: Told) -> Table:
     return grid
 
 
-def _approaches(found: Sequence[Told]) -> Table:
-    grid = Table(box=None, pad_edge=False)
+def _approaches(found: Sequence[Told]) -> tuple[Table, list[str]]:
+    """Side by side, and why some have no answer."""
+    grid, missing = Table(box=None, pad_edge=False), []
     for name in ("approach", "a", "N*", "D*"):
         grid.add_column(name, overflow="fold")
     for one in found:
         name = f"{one['name'].removeprefix('approach ')}, {one['method']}"
         if one["a"] is None:
-            grid.add_row(name, "–", "–", "–")
+            missing.append(f"{name}: {one['missing']}")
             continue
         grid.add_row(name, *(_brief(one[key]) for key in ("a", "params", "tokens")))
-    return grid
+    return grid, missing
 
 
 def _brief(item: Told) -> str:

@@ -190,3 +190,13 @@ def test_methods_that_cannot_both_be_right_are_named() -> None:
     law = fit(Hoffmann, {"n": N, "d": D}, LOSS).law
     found = compare(N, D, wrong, at=1e22, law=law, laws=[law] * 30, clusters=range(len(N)), count=30, seed=0)
     assert "approach 2, akima" in found.disagree
+
+
+def test_sizes_that_hardly_differ_count_as_one() -> None:
+    """Read off a figure the same size comes out 1e-6 apart: an interpolation through both has no bottom."""
+    n, c = np.concatenate([N, N[:9] * (1 + 1e-6)]), np.concatenate([6 * N * D, 6 * N[:9] * D[:9]])
+    loss = np.concatenate([LOSS * NOISE, LOSS[:9] * NOISE[9:18]])
+    found = isoflop.minimum(n[c < 3e18], c[c < 3e18], loss[c < 3e18], method="akima")
+    assert isinstance(found, isoflop.Minimum)
+    assert found.loss == pytest.approx(TRUTH.best(1e18), rel=0.01)
+    assert found.params == pytest.approx(TRUTH.params(1e18), rel=1)

@@ -23,14 +23,22 @@ def table(path: Path, loss: np.ndarray, **columns: list[str]) -> Path:
 def test_the_task_tells_a_law_and_where_it_comes_from(program, tmp_path: Path) -> None:
     status = ["complete"] * len(N)
     status[3] = "diverged"
-    path = table(tmp_path / "runs.csv", EXACT, status=status)
-    said = program("task=law", f"task.data={path}", f"task.out={tmp_path}/law.json", "task.resamples=40", base=())
+    columns = {
+        "status": status,
+        "flops": [str(c) for c in 7 * N**0.99 * D],
+        "run": [str(i // 2) for i in range(len(N))],
+    }
+    path = table(tmp_path / "runs.csv", EXACT, **columns)
+    words = [f"task.data={path}", "task.c=flops", "task.cluster=run", "task.flops=1e21", "task.resamples=40"]
+    said = program("task=law", *words, "task.out=law.json", base=())
     assert said.code == 0, said.err
     assert max(len(line) for line in said.out.splitlines() if not line.startswith("law: ")) <= 80
-    assert "left out: 1 diverged" in said.out and "held out" in said.out
+    for part in ("20 rows of 11 runs (left out: 1 diverged)", "C as measured", "2, akima", "held out", "starts agree"):
+        assert part in said.out, part
     told = json.loads((tmp_path / "law.json").read_text())
     assert told["law"]["alpha"] == pytest.approx(0.34, rel=1e-5)
-    assert told["rows"] == {"used": len(N) - 1, "excluded": {"diverged": 1}}
+    assert len(told["rows"]) == len(N) - 1 and told["excluded"] == {"diverged": 1} and told["at"] == 1e21
+    assert told["definitions"]["loss"] == "column loss" and told["interval"]["clusters"] == 11
     assert len(told["provenance"]["sha256"]) == 64 and told["provenance"]["packages"]["torch"]
 
 
