@@ -33,7 +33,7 @@ def shades(scale: str, count: int) -> list[str]:
 def log_axis(figure: go.Figure, axis: Literal["x", "y"], values: Sequence[float], *, form: str = "~s") -> None:
     """A log axis with ticks that can be read over many decades and over part of one."""
     span = math.log10(max(values) / min(values)) if values else 1.0
-    each = 1 if span > DECADES else "D2" if span > 0.5 else "D1"
+    each = 1 if span > DECADES else "D2" if span > 0.5 else "D1" if span > 0.1 else None
     update = figure.update_xaxes if axis == "x" else figure.update_yaxes
     update(type="log", dtick=each, tickformat=form)
 

@@ -29,7 +29,7 @@ def held_out_figure(record: Record) -> go.Figure:
             hovertemplate="%{text}, %{x:.3g} times further<br>%{y:+.2f}%<extra></extra>",
         )
     figure.add_hline(y=0, line={"color": "#888", "width": 1})
-    return styled(figure, x="largest compute over the largest fitted", y="off by, % of the loss", height=320)
+    return styled(figure, x="times beyond what was fitted", y="off by, % of the loss", height=320)
 
 
 def choices_figure(record: Record) -> go.Figure:
