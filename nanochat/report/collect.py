@@ -34,7 +34,8 @@ def collect(
         return
     write_text(notebook / table.FILE, table.csv_text(rows, definition))
     write_curves(notebook / CURVES, {row["key"]: _curve(row, runs) for row in rows if row["key"]})
-    write_table(notebook / SCORES, _scores(rows, runs))
+    if definition.design is None:  # a law is fitted to scores of whole runs
+        write_table(notebook / SCORES, _scores(rows, runs))
     write_json(notebook / EVIDENCE, found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nanochat.core.artifact import read_json
@@ -14,8 +14,12 @@ from nanochat.run.spec import Settings
 from nanochat.run.trained import Trained, load_trained
 from nanochat.study.dead import dead_knobs
 from nanochat.study.definition import Definition
+from nanochat.study.design import alone, families
 
 SCHEMA = 2
+
+# The runs that an arm is judged by: its confirming seeds, or the points of its law.
+CONFIRMING = ("seed", "point")
 
 # Of each arm so many confirming runs write: one greedy text, and some that are drawn.
 WRITING_RUNS, DRAWN_TEXTS, TEXT_TOKENS, TEMPERATURE = 3, 4, 200, 0.8
@@ -33,7 +37,7 @@ def evidence(
     whose samples are kept, as models write the same each time."""
     runs = settings.paths.runs
     complete = [row for row in rows if row["status"] == "complete" and row["key"]]
-    confirming = [row for row in complete if row["phase"] == "seed"]
+    confirming = [row for row in complete if row["phase"] in CONFIRMING]
     folders = {row["key"]: RunFolder(runs / row["key"]) for row in confirming}
     there = {key: folder for key, folder in folders.items() if folder.result() and folder.description()}
     return {
@@ -86,13 +90,25 @@ def samples(
     """What each arm's models write, by key: texts of its first runs. A run whose model is gone writes nothing new."""
     before, wanted = known.get("samples", {}), []
     readable = {key for key, folder in there.items() if folder.model_file.exists()} | set(before)
-    for arm in definition.arms:
-        own = [row["key"] for row in rows if row["arm"] == arm.name and row["key"] in readable]
-        wanted += [(arm.name, key) for key in own[:WRITING_RUNS]]
+    for name, own in _writers(definition, [row for row in rows if row["key"] in readable]):
+        wanted += [(name, row["key"]) for row in own]
     found: dict[str, Any] = {}
     for arm, key in track(wanted, total=len(wanted), label="reading what the models write"):
         found[key] = before.get(key) or {"arm": arm, **written(load_trained(there[key], settings=settings))}
     return found
+
+
+def _writers(
+    definition: Definition, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """The runs that write for each arm: its first ones, or, of the many points of a law, the best."""
+    if definition.design is None:
+        for arm in definition.arms:
+            yield arm.name, [row for row in rows if row["arm"] == arm.name][:WRITING_RUNS]
+        return
+    for name in families(definition.design):
+        own = [row for row in rows if alone(row["arm"]) == name]
+        yield name, sorted(own, key=lambda row: (row["test_bpb"], row["key"]))[:1]
 
 
 def written(trained: Trained) -> dict[str, Any]:

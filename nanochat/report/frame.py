@@ -97,6 +97,8 @@ def read_frame(folder: Path) -> Frame:
         SCORES: "there is nothing by document, position, frequency or confidence",
         EVIDENCE: "there are no samples, and it is not said where the numbers come from",
     }
+    if definition.design is not None:
+        del wanted[SCORES]
     missing = [f"{name} is missing: {lacks}" for name, lacks in wanted.items() if not (folder / name).exists()]
     evidence = earlier(folder / EVIDENCE)
     if not evidence and (folder / EVIDENCE).exists():

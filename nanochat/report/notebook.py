@@ -2,8 +2,8 @@
 
 `study.json` (the frozen definition), `results.csv` (a row for every run), `curves.parquet` (their metrics over time),
 `scores.parquet` (what confirming runs scored, document by document and bin by bin), `evidence.json` (where it all
-comes from, samples, costs). What follows from these is written beside them: `verdicts.json`, `README.md`,
-`verdict.svg`, and `report.html`, which is not committed.
+comes from, samples, costs). What follows from these is written beside them: `verdicts.json` (of a scaling
+study `law.json`, a law for each arm), `README.md`, `verdict.svg`, and `report.html`, which is not committed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from nanochat.core.artifact import atomic_path
 from nanochat.core.errors import MachineError
 
 CURVES, SCORES, EVIDENCE = "curves.parquet", "scores.parquet", "evidence.json"
-VERDICTS, README, PICTURE, PAGE = "verdicts.json", "README.md", "verdict.svg", "report.html"
+VERDICTS, LAW = "verdicts.json", "law.json"
+README, PICTURE, PAGE = "README.md", "verdict.svg", "report.html"
 
 # What to do about a file that cannot be read.
 AGAIN = "take it from the notebook's history, or make it again where the study was run"

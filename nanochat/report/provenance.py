@@ -25,11 +25,14 @@ def sources(frame: Frame) -> list[tuple[str, str]]:
             ("a run covers", f"{share} of the training split, {max(c['epochs'] for c in coverage):.2f} epochs")
         )
     seeds = ", ".join(map(str, definition.seeds))
-    found.append(("seeds", f"{seeds}; tuned on {definition.tune_seed}; suggestions from {definition.seed}"))
-    sampler, pruner = (data["_target_"].split(".")[-2] for data in (definition.sampler, definition.pruner))
-    found.append(("search", f"sampler {sampler}, pruner {pruner}, lag {definition.lag}"))
+    scaling = definition.design is not None
+    suggested = "" if scaling else f"; suggestions from {definition.seed}"
+    found.append(("seeds", f"{seeds}; tuned on {definition.tune_seed}{suggested}"))
+    if not scaling:
+        sampler, pruner = (data["_target_"].split(".")[-2] for data in (definition.sampler, definition.pruner))
+        found.append(("search", f"sampler {sampler}, pruner {pruner}, lag {definition.lag}"))
     for origin in frame.evidence.get("origins", []):
-        found += _origin(origin)
+        found += _origin(origin, runs="points" if scaling else "confirming runs")
     return found
 
 
@@ -53,13 +56,13 @@ def configs(frame: Frame) -> list[tuple[str, list[tuple[str, str]], str]]:
     ]
 
 
-def _origin(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _origin(origin: Mapping[str, Any], *, runs: str) -> list[tuple[str, str]]:
     changed = " with local changes" if origin["local_changes"] else ""
     machine, trainer = origin["machine"], origin["trainer"]
     packages = ", ".join(f"{name} {version}" for name, version in origin["packages"].items() if version)
     trained = f"{trainer['device']}, {trainer['precision']}, {trainer['threads']} threads"
     return [
-        ("code", f"revision {origin['revision'] or 'unknown'}{changed}, of {origin['runs']} confirming runs"),
+        ("code", f"revision {origin['revision'] or 'unknown'}{changed}, of {origin['runs']} {runs}"),
         ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"),
         ("trained on", trained + (", compiled" if trainer["compile"] else "")),
         ("packages", f"Python {origin['python']}, {packages}"),

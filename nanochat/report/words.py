@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from nanochat.report.analysis import Analysis, ArmFinding, Pair, ScaleFinding, TrendFinding
+from nanochat.report.evidence import CONFIRMING
 from nanochat.report.frame import Frame
 from nanochat.report.planned import short
 from nanochat.stats import FEWEST_SEEDS
@@ -65,6 +66,20 @@ def estimand(analysis: Analysis) -> Words:
 def caveats(analysis: Analysis) -> list[Words]:
     """What limits the verdict: what is unfinished, missing, excluded, at an edge, or seen at one size only."""
     frame = analysis.frame
+    found = grounds(frame)
+    if len(analysis.scales) == 1 and frame.test_scores and len(frame.arms) > 1:
+        size = analysis.scales[0].params
+        found.append(
+            f"Seen at one size{f', {short(size)} parameters,' if size else ''} only: of others nothing is said."
+        )
+    if frame.tokenizers > 1:
+        found.append("Arms cut texts differently: they are paired by documents, not by tokens.")
+    return found
+
+
+def grounds(frame: Frame, *, runs: str = "confirming run") -> list[Words]:
+    """What limits whatever rests on a study's runs: files, folders and runs that are not there, code and machines.
+    `runs`: what those are called that count."""
     found = list(frame.missing)
     finished, total = frame.evidence.get("finished"), frame.evidence.get("total")
     if total is not None and finished is not None and finished < total:
@@ -75,23 +90,16 @@ def caveats(analysis: Analysis) -> list[Words]:
             "command on this machine left it, and more runs may have finished since."
         )
     if gone := frame.evidence.get("missing"):
-        some = f"s of {len(gone)} confirming runs are" if len(gone) > 1 else " of one confirming run is"
+        some = f"s of {len(gone)} {runs}s are" if len(gone) > 1 else f" of one {runs} is"
         found.append(f"The folder{some} gone: {', '.join(gone[:3])}{' …' if gone[3:] else ''}.")
-    found += [*_excluded(frame), *_tuned(frame)]
+    found += [*_excluded(frame, runs=runs), *(_tuned(frame) if frame.definition.design is None else ())]
     origins = frame.evidence.get("origins", [])
     if len({(o["revision"], o["local_changes"]) for o in origins}) > 1:
-        found.append("The confirming runs come from more than one revision of the code.")
+        found.append(f"The {runs}s come from more than one revision of the code.")
     if len({o["machine"]["processor"] for o in origins}) > 1:
-        found.append("The confirming runs come from more than one kind of machine; seconds are not comparable.")
+        found.append(f"The {runs}s come from more than one kind of machine; seconds are not comparable.")
     if frame.definition.round:
         found.append(f"The study was run anew {frame.definition.round} time(s), because the code had changed.")
-    if len(analysis.scales) == 1 and frame.test_scores and len(frame.arms) > 1:
-        size = analysis.scales[0].params
-        found.append(
-            f"Seen at one size{f', {short(size)} parameters,' if size else ''} only: of others nothing is said."
-        )
-    if frame.tokenizers > 1:
-        found.append("Arms cut texts differently: they are paired by documents, not by tokens.")
     return found
 
 
@@ -215,11 +223,11 @@ def _nothing(frame: Frame) -> Words:
     return f"No result: no confirming run is complete{how}."
 
 
-def _excluded(frame: Frame) -> Iterator[Words]:
-    """Confirming runs without a score, and why: they are in no mean."""
-    ends = Counter(row["status"] for row in frame.rows if row["phase"] == "seed" and row["status"] != "complete")
+def _excluded(frame: Frame, *, runs: str) -> Iterator[Words]:
+    """Runs that should count and have no score, and why: they are in no mean."""
+    ends = Counter(row["status"] for row in frame.rows if row["phase"] in CONFIRMING and row["status"] != "complete")
     for status, count in sorted(ends.items()):
-        yield f"{count} confirming run{'s are' if count > 1 else ' is'} left out: {status}. The table has the reasons."
+        yield f"{count} {runs}{'s are' if count > 1 else ' is'} left out: {status}. The table has the reasons."
 
 
 def _tuned(frame: Frame) -> Iterator[Words]:

@@ -39,8 +39,7 @@ class ReportSpec(StudyTaskSpec):
             _collect(folder, notebook, spec=spec, how=how)
         if any(typed_key(word).removeprefix("study.") in REREAD for word in words):
             _read_otherwise(notebook, spec, words)
-        analysis = write_report(notebook)
-        show(analysis, console)
+        show(write_report(notebook), console)
         console.print(f"page: {notebook / PAGE}", soft_wrap=True)
         return 0
 
@@ -72,6 +71,10 @@ def _collect(folder: Path, notebook: Path, *, spec: CompareSpec, how: Settings) 
 def _read_otherwise(notebook: Path, spec: CompareSpec, words: Sequence[str]) -> None:
     """Change how the study is read, as the command says, in its definition."""
     definition = read_definition(notebook)
+    if definition.design is not None:
+        raise spec_error(
+            "study.name", definition.name, "is a scaling study: it is read in one way", "leave the rest out"
+        )
     if definition.reading.looks:
         raise spec_error(
             "study.looks", list(definition.reading.looks), "fix how this study is read", "leave it as it is"

@@ -146,7 +146,9 @@ def collected(
 def reported(folder: Path, ends: Ends, **study: Any) -> tuple[Analysis, Path]:
     """The report of such a study, and where it lies."""
     notebook = collected(folder, ends, **study)
-    return write_report(notebook), notebook
+    found = write_report(notebook)
+    assert isinstance(found, Analysis)
+    return found, notebook
 
 
 def framed(ends: Ends, **study: Any) -> Analysis:

@@ -154,6 +154,7 @@ def test_a_file_that_is_missing_is_named_and_the_rest_is_shown(tmp_path, name):
     notebook = collected(tmp_path, CLEAR)
     (notebook / name).unlink()
     analysis = write_report(notebook)
+    assert isinstance(analysis, Analysis)
     assert any(f"{name} is missing" in caveat for caveat in words.caveats(analysis))
     assert f"{name} is missing" in (notebook / PAGE).read_text()
     assert f"{name} is missing" in (notebook / README).read_text()

@@ -1,0 +1,56 @@
+"""What a page shows of one law, from its record alone: `templates/law.html.j2` lays it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nanochat.report import law_words as words
+from nanochat.report.law_choices import choices_figure, held_out_figure, influences_figure
+from nanochat.report.law_figures import isoflop_figure, residuals_figure
+from nanochat.report.law_shapes import TITLES, shape_figure
+from nanochat.report.page import div
+
+Record = Mapping[str, Any]
+
+
+def shown(record: Record, *, unit: str = "loss") -> dict[str, Any]:
+    """Figures as elements, tables as rows of texts; None or empty where there is nothing to draw."""
+    whole = [row for row in record["frontier"] if row["params"] is not None]
+    return {
+        "numbers": words.numbers(record),
+        "equation": record["form"]["equation"],
+        "at": f"{record['at']:.3g}",
+        "certificate": words.certificate(record),
+        "isoflop": div(isoflop_figure(record, unit=unit)),
+        "refusals": words.refusals(record),
+        "shapes": [div(shape_figure(record, what)) for what in TITLES] if whole else [],
+        "approaches": [_approach(each) for each in record["approaches"]],
+        "disagreement": words.disagreement(record) if record["approaches"] else "",
+        "bias": list(_bias(record)),
+        "residuals": [div(residuals_figure(record, against)) for against in ("n", "d", "predicted")],
+        "held_out": div(held_out_figure(record)) if record["held_out"] else None,
+        "ahead": words.ahead(record),
+        "choices": div(choices_figure(record)) if record["sensitivity"] else None,
+        "sensitivity": [_choice(row) for row in record["sensitivity"]],
+        "influences": div(influences_figure(record)) if record["influences"] else None,
+    }
+
+
+def _approach(each: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"{each['name']} ({each['method']})", *(words.with_span(each[key]) for key in ("a", "params", "tokens")))
+
+
+def _choice(row: Mapping[str, Any]) -> tuple[str, ...]:
+    parts = (words.number(row[key]) for key in ("a", "alpha", "beta", "E", "params", "loss"))
+    return (row["choice"], *parts)
+
+
+def _bias(record: Record) -> Iterator[str]:
+    """What approach 2 gets wrong at these places without any noise."""
+    for method, off in (record["bias"] or {}).items():
+        if off["exponent"] is not None and off["tokens"] is not None:
+            yield (
+                f"On noise-free losses of the fit at these places {method} would be {off['exponent']:+.3f} off in a "
+                f"and {off['tokens']:+.1%} in D*."
+            )
