@@ -48,10 +48,10 @@ def shape_for(definition: Definition, arm: str, params: float) -> Shape:
     design = definition.design
     assert design is not None, "a scaling study"
     sizes = families(design)[arm]
-    run = load({k: v for k, v in definition.runs[sizes[-1].arm].items() if k != "texts"}, RunSpec)
     if not all(LADDER.fullmatch(definition.arm(size.arm).scale) for size in sizes):
         nearest = min(sizes, key=lambda size: abs(math.log(size.params / params)))
         return Shape(definition.arm(nearest.arm).overrides, nearest.params, nearest.flops)
+    run = load({k: v for k, v in definition.runs[sizes[-1].arm].items() if k != "texts"}, RunSpec)
     found = None
     for dim in range(STEP_OF_WIDTH, 2**16, STEP_OF_WIDTH):
         overrides, model = of_width(run, dim)

@@ -7,6 +7,7 @@ from what trying rates at the lowest level has shown, and grows with the root of
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -111,10 +112,10 @@ def laid_out(design: Design, *, begins: Begins, seeds: Sequence[int], caps: Mapp
         )
 
     low, high = 0.0, 40.0
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return replace(design, least=float(f"{10.0**low:.4g}"))
+    return replace(design, least=float(f"{0.9995 * 10.0**low:.4g}"))
 
 
 def first_cells(
@@ -140,10 +141,13 @@ def nominal(design: Design, *, begins: Begins, seeds: Sequence[int], unit: Unit)
 
 def costs(design: Design, cells: Sequence[Cell], *, begins: Begins, unit: Unit) -> dict[Cell, float]:
     """What each cell costs, in the order of their numbers, where all goes well."""
-    return {
-        cell: design.cost(cell.arm, cell.tokens - start_of(design, cell, cells[:i], begins=begins), unit)
-        for i, cell in enumerate(cells)
-    }
+    found: dict[Cell, float] = {}
+    own: dict[tuple[str, int], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        before = own[cell.arm, cell.seed]
+        found[cell] = design.cost(cell.arm, cell.tokens - start_of(design, cell, before, begins=begins), unit)
+        before.append(cell)
+    return found
 
 
 def start_of(design: Design, cell: Cell, before: Sequence[Cell], *, begins: Begins) -> int:

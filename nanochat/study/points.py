@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PEAK = "lr.peak"
 
+NOTHING = Cost(0.0, None)
+
 
 class Points(Agenda):
     """Rates, first grid, missing sizes, further levels or single points, as long as the budget lasts."""
@@ -89,6 +91,8 @@ class Points(Agenda):
 
     def _claim_rate(self) -> Trial | None:
         """The next rate to try, of the size that has come least far."""
+        if self._rates_closed():
+            return None
         sizes = [size for own in families(self.design).values() for size in tuned_sizes(self.design, own)]
         for size in sorted(sizes, key=lambda size: len(self._tried(size))):
             for rate in wanted_rates(self.design, self._tried(size), first=size.peak):
@@ -101,8 +105,17 @@ class Points(Agenda):
                     params={PEAK: rate, TOKENS: tokens},
                     flops=self.design.cost(size.arm, tokens, "flops"),
                 )
-                return self._begin(trial)
+                return self._begin(trial, besides=self._first_grid() if trial.number >= FIRST_RATES else NOTHING)
         return None
+
+    def _first_grid(self) -> Cost:
+        """What the first grid takes if the first guess holds: a rate more must not eat it."""
+        cells = first_cells(self.design, seeds=self.definition.seeds)
+        by_unit = {
+            unit: sum(costs(self.design, cells, begins=self.begins, unit=unit).values())
+            for unit in (("flops", "seconds") if self.budget.hours is not None else ("flops",))
+        }
+        return Cost(by_unit["flops"], by_unit.get("seconds"))
 
     def _tried(self, size: Size) -> dict[float, float | None]:
         """Losses by rate: None where the run is not over."""
@@ -114,7 +127,11 @@ class Points(Agenda):
         sizes = [size for own in families(self.design).values() for size in tuned_sizes(self.design, own)]
         tried = [(size, self._tried(size)) for size in sizes]
         over = all(None not in known.values() for _, known in tried)
-        return over and (self._closed() or not any(wanted_rates(self.design, t, first=s.peak) for s, t in tried))
+        return over and (
+            self._closed()
+            or self._rates_closed()
+            or not any(wanted_rates(self.design, t, first=s.peak) for s, t in tried)
+        )
 
     def _best_sizes(self) -> dict[str, float | None]:
         """The best number of parameters at the lowest level of each arm, by what trying rates has shown."""
@@ -156,21 +173,27 @@ class Points(Agenda):
         )
         return replace(trial, start=start[0], begins=start[1])
 
-    def _begin(self, trial: Trial) -> Trial | None:
-        """Begin a trial that the budget has room for. Where open trials may yet give something back it waits for
-        them; where none are, that was all."""
+    def _begin(self, trial: Trial, *, besides: Cost = NOTHING) -> Trial | None:
+        """Begin a trial that the budget has room for, `besides` what it must leave. Where open trials may yet give
+        something back it waits for them; where none are, that was all, of the rates or of the study."""
         seconds = None
         if self.budget.hours is not None:
             seconds = longest(self.design.cost(trial.arm, trial.params[TOKENS] - trial.begins, "seconds"))
-        if affords(self.book.trials(), self.budget, Cost(trial.flops or 0.0, seconds)):
+        flops = (trial.flops or 0.0) + besides.flops
+        whole = Cost(flops, None if seconds is None else seconds + (besides.seconds or 0.0))
+        if affords(self.book.trials(), self.budget, whole):
             return self.store.begin(replace(trial, limit=seconds))
         if not self.book.open():
-            self.store.note("closed", self.budget.data())
+            self.store.note("closed" if besides is NOTHING else "rates_closed", self.budget.data())
         return None
 
     def _closed(self) -> bool:
         """Whether the budget has no room for the next trial."""
         return self.store.noted.get("closed") == self.budget.data()
+
+    def _rates_closed(self) -> bool:
+        """Whether the budget has room for the first grid, but for no rate more."""
+        return "rates_closed" in self.store.noted or self.book.points != {}
 
     def _start(self, number: int, cell: Cell) -> tuple[str | None, int] | None:
         """The run that a cell goes on from, and the tokens at which; None as long as that is not known."""

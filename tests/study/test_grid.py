@@ -36,7 +36,7 @@ def designed(**how) -> Design:
 @given(
     st.floats(12.5, 19), st.sampled_from(["isoflop", "sequential"]), st.booleans(), st.integers(2, 6), st.integers(1, 3)
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_the_first_grid_takes_its_share_of_the_budget_and_no_more(
     exponent: float, kind: Kind, branches: bool, levels: int, seeds: int
 ) -> None:
