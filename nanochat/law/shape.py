@@ -11,6 +11,7 @@ from nanochat.law import envelope, isoflop
 from nanochat.law.approaches import Approach, Comparison, Told, compare
 from nanochat.law.asked import LEVELS, Asked
 from nanochat.law.bands import shapes, told
+from nanochat.law.compute import frontier as best
 from nanochat.law.form import Array
 from nanochat.law.hoffmann import Hoffmann
 from nanochat.law.plain import plain
@@ -21,10 +22,27 @@ ENVELOPE = 40
 
 
 def answers(asked: Asked) -> dict[str, Any]:
-    """The best shape at the target, with intervals."""
+    """The best shape at the target, with both kinds of interval."""
     params, tokens, loss = (table[:, 1] for table in (asked.near.params, asked.near.tokens, asked.near.loss))
     columns = {"params": params, "tokens": tokens, "tokens_per_param": tokens / params, "loss": loss}
-    return {name: plain(told(float(column[0]), column[1:])) for name, column in columns.items()}
+    ends = _profiles(asked)
+    return {
+        name: {**plain(told(float(column[0]), column[1:])), "profile": ends[name]} for name, column in columns.items()
+    }
+
+
+def _profiles(asked: Asked) -> dict[str, list[float | None]]:
+    """Intervals of the answers by profile. At one compute the tokens follow from the parameters, larger from fewer."""
+
+    def tokens(params: float | None) -> float | None:
+        return None if params is None else asked.at / float(asked.compute.per_token(params))
+
+    params = asked.profile(lambda law: best(law, asked.compute, asked.at).params)
+    loss = asked.profile(lambda law: best(law, asked.compute, asked.at).loss)
+    ends = [params.low, params.high]
+    lengths = [tokens(end) for end in reversed(ends)]
+    ratios = [None if d is None or n is None else d / n for d, n in zip(lengths, reversed(ends), strict=True)]
+    return {"params": ends, "tokens": lengths, "tokens_per_param": ratios, "loss": [loss.low, loss.high]}
 
 
 def frontier(asked: Asked) -> list[dict[str, float]]:

@@ -58,7 +58,7 @@ def numbers(record: Record) -> list[tuple[str, str, str, str]]:
     ]
     for name, told in record["answers"].items():
         form = ".4f" if name == "loss" else None
-        found.append((NAMES[name], _in(told["value"], form), span(told, form=form), ""))
+        found.append((NAMES[name], _in(told["value"], form), span(told, form=form), _profile(told.get("profile"))))
     return found
 
 

@@ -98,7 +98,7 @@ def checklist(scaling: Scaling, name: str) -> Iterator[tuple[str, str]]:
     lr = scaling.frame.definition.runs[scaling.sizes(name)[0].arm]["lr"]
     fields = ", ".join(f"{key} {value}" for key, value in lr.items() if key not in ("_target_", "factors", "peak"))
     yield "schedule", f"{lr['_target_'].split('.')[-2]}: {fields}; batches of {design.batch:,} tokens"
-    begun = "longer runs go on from shorter ones of their size and seed, where those's decay began"
+    begun = "a longer run goes on from a shorter one of its size and seed, where the decay of that one began"
     yield (
         "checkpoints",
         f"{begun}; each point is the end of its own decay" if design.branches else "the last of each run",

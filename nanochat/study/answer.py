@@ -13,7 +13,7 @@ from nanochat.run.spec import RunSpec
 from nanochat.study import rates
 from nanochat.study.definition import Definition
 from nanochat.study.design import families
-from nanochat.study.sizes import STEP_OF_WIDTH, of_width
+from nanochat.study.sizes import STEP_OF_WIDTH, in_proportion, of_width
 
 # The names of a ladder's sizes; others were named by hand.
 LADDER = re.compile(r"\d+x\d+")
@@ -55,7 +55,7 @@ def shape_for(definition: Definition, arm: str, params: float) -> Shape:
     found = None
     for dim in range(STEP_OF_WIDTH, 2**16, STEP_OF_WIDTH):
         overrides, model = of_width(run, dim)
-        if model is None:
+        if model is None or not in_proportion(run, model):
             continue
         shape = Shape(overrides, model.cost.params, model.training_cost.flops)
         if found is None or abs(math.log(shape.params / params)) < abs(math.log(found.params / params)):

@@ -12,11 +12,20 @@ from nanochat.run.spec import RunSpec, run_spec
 from nanochat.study.axes import Arm, Axis, fixed_overrides, merge, typed_key
 from nanochat.study.design import Size
 
-# Widths of the ladder: about 1.4 times as wide with each step, which doubles the parameters and more.
-WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 2560, 3072, 4096)
+# Widths of the ladder: from one to the next parameters grow by about 1.4 (at first more).
+WIDTHS = (
+    *range(16, 160, 16),
+    *range(160, 384, 32),
+    *range(384, 768, 64),
+    *range(768, 1536, 128),
+    *range(1536, 4097, 256),
+)
 
 # Widths of shapes that are no steps of the ladder, too, are multiples of this.
 STEP_OF_WIDTH = 16
+
+# By how much a shape's proportion may be off.
+OFF = 0.07
 
 # Sizes this many times smaller and larger than those expected to be best are at hand.
 MARGIN = 6.0
@@ -44,15 +53,20 @@ def ladder(run: RunSpec, expected: Range) -> dict[str, tuple[str, ...]]:
     return {
         f"{dim}x{model.model.depth}": overrides
         for dim, (overrides, model) in models.items()
-        if model and expected.low / MARGIN <= model.cost.params <= expected.high * MARGIN
+        if model and expected.low / MARGIN <= model.cost.params <= expected.high * MARGIN and in_proportion(run, model)
     }
+
+
+def in_proportion(run: RunSpec, model: RunSpec) -> bool:
+    """Whether a shape is about as wide for its depth as the run's own model: one that is a block short, because depth
+    is whole, lies above the law of the others."""
+    return abs(math.log(model.model.width / model.model.depth / _aspect(run))) <= OFF
 
 
 def of_width(run: RunSpec, dim: int) -> tuple[tuple[str, ...], RunSpec | None]:
     """Overrides of the shape of that width in the proportion of the run's own model, and the run, resolved; None where
     a component refuses it."""
-    aspect = run.model.aspect or run.model.width / run.model.depth
-    depth = max(1, round(dim / aspect))
+    depth = max(1, round(dim / _aspect(run)))
     overrides = (f"model.dim={dim}", f"model.depth={depth}")
     try:
         return overrides, run.replace(model=run.model.replace(dim=dim, depth=depth)).resolve()
@@ -74,6 +88,10 @@ def sized(
     order = {arm.name: place for place, arm in enumerate(arms)}
     found.sort(key=lambda item: (order[item[0].alone], item[1].cost.params))
     return tuple(_open(arm, run, rates) for arm, run in found), tuple(size_of(arm.name, run) for arm, run in found)
+
+
+def _aspect(run: RunSpec) -> float:
+    return run.model.aspect or run.model.width / run.model.depth
 
 
 def size_of(arm: str, run: RunSpec) -> Size:

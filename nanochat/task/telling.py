@@ -75,7 +75,8 @@ def _numbers(record: Told) -> Table:
         six = record["definitions"]["c"] == "6ND"
         grid.add_row(f"at {number(record['at'])} FLOPs", "", "C = 6ND" if six else "C as measured")
     for name, item in record["answers"].items():
-        grid.add_row(NAMES.get(name, name), number(item["value"]), between(item["low"], item["high"]))
+        ends = between(*item["profile"]) if "profile" in item else ""
+        grid.add_row(NAMES.get(name, name), number(item["value"]), between(item["low"], item["high"]), ends)
     return grid
 
 
