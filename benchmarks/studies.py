@@ -96,6 +96,31 @@ def _report(figures: Figures) -> Iterator[Row]:
     yield "its page", "≤ 15 MB", f"{figures['page_mb']} MB", f"{figures['committed_mb']} MB of files to commit"
 
 
+def _laws(figures: Figures) -> Iterator[Row]:
+    yield f"one fit of {figures['rows']} points", "≤ 0.5 s", f"{figures['fit_s']} s", f"{figures['starts']} starts"
+    yield "1,000 refits of rows drawn again", "≤ 15 s", f"{figures['refits_1000_s']} s", ""
+    yield (
+        "the same fit by the `chinchilla` package",
+        "beside",
+        f"{figures['chinchilla_of_fit']}× as long",
+        f"{figures['chinchilla_s']} s, {figures['chinchilla_starts']} starts; objective "
+        f"{figures['chinchilla_objective']:.4e} against {figures['objective']:.4e}",
+    )
+
+
+def _planner(figures: Figures) -> Iterator[Row]:
+    for name, told, asked in (
+        ("sequential", "points chosen one by one", ".0009%, p90 .0061%"),
+        ("grid_parabola", "isoFLOP grid, parabola", ".0068%, p90 .045%"),
+        ("grid_fitted", "the same grid, fitted", ""),
+    ):
+        median, p90 = (figures[f"{name}_regret_{part}_pct"] for part in ("median", "p90"))
+        error = figures.get(f"{name}_loss_error_median_pct")
+        off = f", loss off by {error}% (median)" if error is not None else ""
+        measured = f"{median}%, p90 {p90}%"
+        yield f"regret over {figures['worlds']} laws, {told}", asked, measured, f"{figures[f'{name}_runs']} runs{off}"
+
+
 ROWS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "study_overhead": _overhead,
     "slots": _slots,
@@ -103,4 +128,6 @@ ROWS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "memory": _memory,
     "joblib_sweep": _joblib,
     "report": _report,
+    "laws": _laws,
+    "planner": _planner,
 }
