@@ -40,6 +40,8 @@ fault-test: setup  ## kill workers and runs at random for minutes; the table mus
 	$(BIN)/python -m tests.faults
 
 bench: setup  ## side-by-side measurements (minutes)
+	@# A peer that nothing else needs.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt chinchilla==0.2.0
 	$(BIN)/python -m benchmarks
 
 dashboard: setup  ## optuna-dashboard on the newest study, or STUDY=name, at 127.0.0.1:8080
