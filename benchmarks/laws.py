@@ -90,8 +90,8 @@ def objective(law: Hoffmann, inputs: Mapping[str, np.ndarray], loss: np.ndarray)
 
 def peer(inputs: Mapping[str, np.ndarray], loss: np.ndarray) -> Hoffmann:
     """The same law by the package."""
-    from chinchilla import Chinchilla  # pyright: ignore[reportMissingImports]
-    from chinchilla._metrics import log_huber  # pyright: ignore[reportMissingImports]
+    from chinchilla import Chinchilla
+    from chinchilla._metrics import log_huber
 
     with tempfile.TemporaryDirectory() as folder:
         theirs = Chinchilla(

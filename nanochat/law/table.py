@@ -78,9 +78,10 @@ def read_table(
     """Read a CSV table with a header, by the names of its columns.
 
     Without `d`, tokens are C/6N. `cluster`: the column that says which rows are of one run, by default a study's `key`,
-    else every row is a run. `inputs`: further columns; `signed` of them need not be above zero. Without `n` the rows
-    have no parameters: for forms that do not read them. `where`: which rows are of the arm that is meant. Raises
-    `SpecError` for columns that are not there and where no row counts.
+    of the run that by `start` all others of its trunk went back to; else every row is a run. `inputs`: further columns;
+    `signed` of them need not be above zero. Without `n` the rows have no parameters: for forms that do not read them.
+    `where`: which rows are of the arm that is meant. Raises `SpecError` for columns that are not there and where no row
+    counts.
     """
     columns, rows = _rows(path)
     named = {"n": n, "loss": loss, "d": d, "c": c, "cluster": cluster}
@@ -101,12 +102,24 @@ def read_table(
         params,
         tokens,
         column[loss],
-        clusters=[row.get(cluster or "key") or str(i) for i, row in enumerate(used)],
+        clusters=[row.get(cluster) or str(i) for i, row in enumerate(used)] if cluster else _trunks(used),
         excluded=excluded,
         c=column[c] if c else 6 * params * tokens,
         measured=bool(n and c and d),
         inputs={name: column[name] for name in inputs},
     )
+
+
+def _trunks(rows: Sequence[Cells]) -> list[str]:
+    """Of each row the run that it goes back to: longer runs that went on from shorter ones are not independent."""
+    before = {row["key"]: row.get("start") or "" for row in rows if row.get("key")}
+    found = []
+    for i, row in enumerate(rows):
+        key = row.get("key") or str(i)
+        for _ in before:  # no chain is longer, whatever a table claims
+            key = before[key] if before.get(key) in before else key
+        found.append(key)
+    return found
 
 
 def _rows(path: Path) -> tuple[list[str], list[Cells]]:

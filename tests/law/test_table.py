@@ -86,3 +86,12 @@ def test_a_picture_is_no_table(tmp_path: Path) -> None:
     path.write_text("n,d,loss\n")
     with pytest.raises(SpecError, match="no row counts; it has a header alone"):
         read_points(path, n="n", d="d", loss="loss")
+
+
+def test_runs_that_went_on_from_one_another_are_one_cluster(tmp_path: Path) -> None:
+    starts = ["", "k0", "k1", "", "k3", "", "k7", "k6", "elsewhere"]
+    rows = [(f"k{i}", start, n, d, 3.0) for i, (start, (n, d)) in enumerate(zip(starts, GRID, strict=True))]
+    path = write(tmp_path / "results.csv", "key,start,n,d,loss", rows)
+    found = read_table(path, n="n", d="d", loss="loss").clusters
+    assert list(found)[:6] == ["k0", "k0", "k0", "k3", "k3", "k5"] and found[8] == "k8"
+    assert list(read_table(path, n="n", d="d", loss="loss", cluster="key").clusters) == [row[0] for row in rows]
