@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nanochat.law.hoffmann import Hoffmann
 from nanochat.study.budget import Budget
 from nanochat.study.grid import first_cells
 from nanochat.study.store import Store
+from nanochat.study.trial import Trial
 from tests.study.stores import seen, working
 from tests.study.worlds import World, plans, scaling, simulate, some_law
 
@@ -144,6 +146,22 @@ def test_a_larger_budget_adds_to_a_study_and_changes_nothing_of_it(tmp_path: Pat
         after = simulate(tmp_path / kind, world, budget=Budget(flops=2e14))
         assert set(map(repr, before)) < set(map(repr, seen(after)))
         assert world.flops <= 2e14
+
+
+def test_an_arm_of_which_no_run_is_complete_takes_no_turn(tmp_path: Path) -> None:
+    study = scaling(flops=3e13, kind="sequential", levels=3, arms=("gqa", "mla"), transfer="none")
+    world = World(study, law={"gqa": some_law(np.random.default_rng(1))}, seed=1)
+
+    def attempt(trial: Trial) -> tuple[dict[str, Any], float, bool]:
+        if trial.arm.startswith("mla"):
+            return {"status": "diverged", "reason": "", "key": "k", "tokens": trial.begins}, 0.0, False
+        return World.attempt(world, trial)
+
+    world.attempt = attempt  # type: ignore[method-assign]
+    store = simulate(tmp_path, world, budget=Budget(flops=3e13))
+    first = len(first_cells(study.design, seeds=(1,))) if study.design else 0
+    assert store.done() and len(store.book.points) > first
+    assert {t.arm[:3] for number, t in store.book.points.items() if number >= first} == {"gqa"}
 
 
 def test_longer_runs_go_on_from_shorter_ones_of_their_size(tmp_path: Path) -> None:
