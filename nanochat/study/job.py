@@ -49,6 +49,10 @@ class Job:
         limit = self.trial.limit
         return limit is not None and not self.late and self.elapsed > limit - max(GRACE_SECONDS, GRACE * limit)
 
+    def hangs(self) -> bool:
+        """Whether it was stopped for its time, and all of that is over: it must not take more."""
+        return self.late and self.trial.limit is not None and self.elapsed > self.trial.limit
+
     def timed_out(self, last: Message | None) -> Message:
         """The result of a trial that took longer than it may."""
         reason = f"not done within the {self.trial.limit:.0f} seconds that were set aside for it"

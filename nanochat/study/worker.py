@@ -139,6 +139,8 @@ class Worker:
             if child.tag.overdue():
                 child.tag.late = True
                 child.stop()
+            elif child.tag.hangs():
+                child.process.kill()
         self.watch.refresh()
 
     def _report(self, child: Child, tokens: int, bpb: float) -> None:
