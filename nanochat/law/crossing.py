@@ -37,8 +37,9 @@ class Crossing:
 
     compute: FLOPs, with the 95% interval over the draws that cross; None where the fits do not cross in the range ·
     share: of the draws that cross in it · more: whether the fits cross more than once (the largest is told) · first:
-    "A" or "B", the better one at the range's lower end · wins: probability that A's loss at the target is lower ·
-    paired: whether each draw was of the same runs for both · low, high: of the range.
+    "A" or "B", the better one below the crossing that is told, or in the whole range where there is none · wins:
+    probability that A's loss at the target is lower · paired: whether each draw was of the same runs for both · low,
+    high: of the range.
     """
 
     compute: Told | None
@@ -73,7 +74,7 @@ def crossing(a: Arm, b: Arm, *, low: float, high: float, at: float, paired: bool
         compute=found,
         share=share,
         more=len(own) > 1,
-        first="A" if gaps[0, 0] < 0 else "B",
+        first="A" if (gaps[0, -1] < 0) != bool(own) else "B",
         wins=float(np.mean((target < 0) + 0.5 * (target == 0))) if len(target) else float("nan"),
         paired=paired,
         low=low,

@@ -61,6 +61,10 @@ class Agenda(ABC):
         """Whether the budget has room for a trial that was begun before to go on."""
         return True
 
+    def may_begin_again(self, trial: Trial) -> bool:
+        """Whether a trial that failed may be begun again: not where what follows from it was run already."""
+        return True
+
     def confirmed_flops(self) -> float:
         """FLOPs that runs outside tuning took, to be kept where the budget changes."""
         return 0.0

@@ -195,8 +195,8 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
         from nanochat.study.database import check_url
 
         check_url(spec.storage)
-    if _name(spec.name) and (folder_of(spec, how, name=spec.name or "") / FILE).exists():
-        spec = spec.beside(read_definition(folder_of(spec, how, name=spec.name or "")))
+    if (_name(spec.name) or spec.dir) and (there := folder_of(spec, how, name=spec.name or "") / FILE).exists():
+        spec = spec.beside(read_definition(there.parent))
     axes = spec.read(overrides, seed=config["seed"])
     spec.reading.check(axes.arms, seeds=len(axes.seeds))
     wanted = define(

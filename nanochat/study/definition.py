@@ -111,17 +111,20 @@ def default_name(definition: Definition) -> str:
 def open_definition(folder: Path, wanted: Definition) -> Definition:
     """The study stored in `folder`, or `wanted` where there is none yet.
 
-    A search that changed is taken over from `wanted`; what the first machine derived stays. Raises `SpecError`
+    A search that changed is taken over from `wanted`, but for a scaling study's, which is part of what it is; what the
+    first machine derived stays. Raises `SpecError`
     naming what differs where the stored one is another study.
     """
     if not (folder / FILE).exists():
         return wanted
     stored = read_definition(folder)
     found = list(differences(stored.identity(), wanted.identity()))
+    if stored.design is not None and not found:
+        # Its points follow from the rates that were tried: a new search would leave them without.
+        found = list(differences(stored.searches(), wanted.searches()))
     if not found:
         if stored.searches() == wanted.searches():
-            return replace(stored, reading=wanted.reading)
-        wanted = replace(wanted, design=stored.design)
+            return replace(stored, reading=wanted.reading, design=_asked(stored.design, wanted.design))
         return replace(wanted, name=stored.name, device=stored.device, threads=stored.threads, round=stored.round)
     head = Problem(
         key="study.name",
@@ -130,6 +133,11 @@ def open_definition(folder: Path, wanted: Definition) -> Definition:
         remedy="choose another study.name (or none), or repeat its own command",
     )
     raise SpecError([head, *described(found)])
+
+
+def _asked(design: Design | None, wanted: Design | None) -> Design | None:
+    """A stored design, answering for what is asked for now: that changes no point that was run."""
+    return replace(design, target=wanted.target) if design and wanted else design
 
 
 def described(found: Sequence[tuple[str, Any, Any]]) -> list[Problem]:

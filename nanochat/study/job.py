@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nanochat.run.spec import RunSpec
+from nanochat.study.ledger import trained
 from nanochat.study.trial import Trial
 
 Message = dict[str, Any]
@@ -19,15 +20,16 @@ GRACE, GRACE_SECONDS = 0.03, 1.0
 
 @dataclass
 class Job:
-    """sequences: of a batch, on each device · micro: of them in a forward pass · reports: tokens and bits per byte, in
-    order · pruned: the tokens at which the trial was given up · began: this attempt, by this process's clock · late: it
-    was stopped for taking longer than it may."""
+    """sequences: of a batch, on each device · micro: of them in a forward pass · tokens: of the whole run · reports:
+    tokens and bits per byte, in order · pruned: the tokens at which the trial was given up · began: this attempt, by
+    this process's clock · late: it was stopped for taking longer than it may."""
 
     trial: Trial
     key: str
     measures: dict[str, float]
     sequences: int
     micro: int
+    tokens: int
     reports: list[tuple[int, float]] = field(default_factory=list)
     pruned: int | None = None
     began: float = field(default_factory=time.monotonic)
@@ -46,6 +48,10 @@ class Job:
         """Whether this attempt is about to take longer than it may: a checkpoint is still to be written."""
         limit = self.trial.limit
         return limit is not None and not self.late and self.elapsed > limit - max(GRACE_SECONDS, GRACE * limit)
+
+    def hangs(self) -> bool:
+        """Whether it was stopped for its time, and all of that is over: it must not take more."""
+        return self.late and self.trial.limit is not None and self.elapsed > self.trial.limit
 
     def timed_out(self, last: Message | None) -> Message:
         """The result of a trial that took longer than it may."""
@@ -81,6 +87,8 @@ class Job:
         """What the storage keeps of a `result.json`."""
         names = ("status", "reason", "key", "tokens", "seconds", "micro")
         kept: dict[str, Any] = {name: result.get(name) for name in names} | self.measures
+        if self.measures:
+            kept["flops_spent"] *= trained(result, begins=self.trial.begins, ends=self.tokens)
         if self.trial.limit is not None:
             kept["elapsed"] = self.elapsed
         if self.trial.start:
@@ -120,4 +128,5 @@ def job_of(trial: Trial, spec: RunSpec, *, key: str, devices: int) -> Job:
         },
         sequences=share,
         micro=min(share, trial.micro or spec.batch.micro),
+        tokens=spec.tokens,
     )

@@ -1,7 +1,8 @@
 """What a scaling study has spent: a trial's cost is reserved when it begins, and what it did not use is given back.
 
-FLOPs are those of the steps that a run trains. Seconds are measured, start and scoring included; a run that is not done
-within what was reserved is stopped and counts in full, as does an attempt whose end nobody saw.
+FLOPs are those of the steps that a run trains, all of them where nobody saw how far it came. Seconds are measured,
+start and scoring included; a run that is not done within what was reserved is stopped and counts in full, as does an
+attempt whose end nobody saw.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from nanochat.study.budget import Budget
 from nanochat.study.design import HOUR, Unit
-from nanochat.study.trial import Trial
+from nanochat.study.trial import Result, Trial
 
 TOKENS = "stop.tokens"
 
@@ -48,10 +49,15 @@ def charge(trial: Trial, unit: Unit) -> float:
         if result is None or result["status"] == "timeout":
             return trial.seconds + reserved
         return trial.seconds + float(result.get("elapsed") or 0.0)
-    if result is None or result["status"] == "complete":
-        return reserved
-    trained = (result.get("tokens") or 0) - trial.begins
-    return reserved * min(1.0, max(0.0, trained / (trial.params[TOKENS] - trial.begins)))
+    return reserved if result is None else reserved * trained(result, begins=trial.begins, ends=trial.params[TOKENS])
+
+
+def trained(result: Result, *, begins: int, ends: int) -> float:
+    """The share of a run's own steps, from `begins` to `ends` tokens, that it trained: all where it is complete, or
+    where nobody saw how far it came."""
+    if result["status"] == "complete" or (result.get("tokens") is None and result.get("key")):
+        return 1.0
+    return min(1.0, max(0.0, ((result.get("tokens") or 0) - begins) / (ends - begins)))
 
 
 def room(trials: Iterable[Trial], budget: Budget, unit: Unit) -> float | None:

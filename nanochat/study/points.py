@@ -41,7 +41,7 @@ class Points(Agenda):
         self.design: Design = self.definition.design
         self.begins = begins_of(self.definition)
         self.planned: list[Cell] = []
-        self.planned_by: tuple[int, Budget] | None = None  # the points that were finished, and the budget
+        self.planned_by: tuple[frozenset[int], Budget] | None = None  # the points that were finished, and the budget
 
     def claim(self) -> Trial | None:
         return self._claim_rate() or self._claim_point()
@@ -68,6 +68,10 @@ class Points(Agenda):
         return affords(
             [*others, replace(trial, flops=0.0, limit=0.0)], self.budget, Cost(trial.flops or 0, trial.limit)
         )
+
+    def may_begin_again(self, trial: Trial) -> bool:
+        """Every point has its rate, and its place, from the rates that were tried before the first one."""
+        return trial.phase == "point" or not self.book.points
 
     def rates(self) -> dict[str, RateLaw]:
         """The law of rates of each arm, by its name at every size, once all that is tried is over."""
@@ -148,18 +152,29 @@ class Points(Agenda):
     # Points
 
     def _claim_point(self) -> Trial | None:
-        """The first cell that is not begun and need not wait."""
+        """The first cell that is not begun and need not wait. It leaves those before it their share: which ones the
+        budget pays for must not depend on which came first."""
         if not self._tuned() or self._closed():
             return None
         cells = self._cells()
         rates = self.rates()
+        waiting: list[Cell] = []
         for number, cell in enumerate(cells):
             if number in self.book.points:
                 continue
             start = self._start(number, cell)
             if start is not None:
-                return self._begin(self._point(number, cell, rate=rates[alone(cell.arm)], start=start))
+                point = self._point(number, cell, rate=rates[alone(cell.arm)], start=start)
+                return self._begin(point, besides=self._most(waiting) if waiting else NOTHING)
+            waiting.append(cell)
         return None
+
+    def _most(self, waiting: Sequence[Cell]) -> Cost:
+        """What those that wait may take: all of it, where what they would go on from does not come to its end."""
+        flops = sum(self.design.cost(cell.arm, cell.tokens, "flops") for cell in waiting)
+        if self.budget.hours is None:
+            return Cost(flops, None)
+        return Cost(flops, sum(longest(self.design.cost(cell.arm, cell.tokens, "seconds")) for cell in waiting))
 
     def _point(self, number: int, cell: Cell, *, rate: RateLaw, start: tuple[str | None, int]) -> Trial:
         size = self.design.by_arm[cell.arm]
@@ -184,7 +199,9 @@ class Points(Agenda):
         if affords(self.book.trials(), self.budget, whole):
             return self.store.begin(replace(trial, limit=seconds))
         if not self.book.open():
-            self.store.note("closed" if besides is NOTHING else "rates_closed", self.budget.data())
+            self.store.note(
+                "rates_closed" if trial.phase == "tune" and besides is not NOTHING else "closed", self.budget.data()
+            )
         return None
 
     def _closed(self) -> bool:
@@ -213,7 +230,7 @@ class Points(Agenda):
 
     def _cells(self) -> list[Cell]:
         """All cells that are known by now, in the order of their numbers."""
-        now = (sum(trial.finished for trial in self.book.points.values()), self.budget)
+        now = (frozenset(trial.place for trial in self.book.points.values() if trial.finished), self.budget)
         if now != self.planned_by:
             self.planned, self.planned_by = self._plan(), now
         return self.planned
@@ -223,16 +240,28 @@ class Points(Agenda):
         lowest, seeds = self._best_sizes(), self.definition.seeds
         cells = first_cells(self.design, seeds=seeds, lowest=lowest)
         if self.design.kind == "sequential":
-            cells += self.planned[len(cells) :]  # a point that was chosen once stays
-            while more := self._begun(len(cells)) or self._sequel(cells):
+            chosen = self.planned if self.planned_by and self.planned_by[1] == self.budget else []
+            while more := self._begun(len(cells)) or chosen[len(cells) :][:1] or self._sequel(cells):
                 cells += more
             return cells
         while self._over(cells) and (more := self._further(cells, lowest)):
-            cells += more
+            cells += self._settled(more, number=len(cells))
         return cells
 
+    def _settled(self, more: Sequence[Cell], *, number: int) -> list[Cell]:
+        """Further cells, from `number` on, as they were begun: results are others where a failed point was begun again
+        since, and what was begun for the earlier ones stays."""
+        begun = {i: self._begun(i)[0] for i in self.book.points if i >= number}
+        new = [cell for cell in more if cell not in begun.values()]
+        found = []
+        for i in range(number, number + len(more)):
+            if i not in begun and not new:
+                break
+            found.append(begun[i] if i in begun else new.pop(0))
+        return found
+
     def _begun(self, number: int) -> list[Cell]:
-        """The cell of a point that was begun, under whatever budget there was then."""
+        """The cell of a point that was begun, under whatever budget and by whatever results there were then."""
         trial = self.book.points.get(number)
         if trial is None:
             return []
@@ -253,10 +282,10 @@ class Points(Agenda):
         wanted = row(self.design, level, lowest=lowest, seeds=self.definition.seeds)
         numbers = range(len(cells))
         trials = [t for t in self.book.trials() if t.phase != "point" or t.number in numbers]
-        unit = "flops" if self.budget.hours is None else "seconds"
-        cost = sum(self.design.cost(c.arm, c.tokens, unit) for c in wanted)
-        whole = Cost(cost, 0.0) if unit == "flops" else Cost(0.0, longest(cost))
-        return affords(trials, self.budget, whole)
+        flops = sum(self.design.cost(c.arm, c.tokens, "flops") for c in wanted)
+        timed = self.budget.hours is not None
+        seconds = sum(longest(self.design.cost(c.arm, c.tokens, "seconds")) for c in wanted) if timed else None
+        return affords(trials, self.budget, Cost(flops, seconds))
 
     def _sequel(self, cells: Sequence[Cell]) -> list[Cell]:
         """One more point where it tells most, chosen by the results of all but the last few."""

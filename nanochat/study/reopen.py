@@ -65,7 +65,11 @@ def reopen(config: Mapping[str, Any], words: Sequence[str]) -> tuple[Study, bool
     overrides = merge(stored.command, own, [f"study.name={stored.name}"])
     fixed = [override.text for override in parse_overrides(overrides) if override.sweep is None]
     study = open_study(compose(fixed), overrides)
-    study = study.over(replace(study.definition, reading=reread(stored.reading, own, spec=study.spec)))
+    design = study.definition.design
+    if design and stored.design and not any(typed_key(word) == "study.target_flops" for word in own):
+        design = replace(design, target=stored.design.target)
+    reading = reread(stored.reading, own, spec=study.spec)
+    study = study.over(replace(study.definition, reading=reading, design=design))
     return study, any(typed_key(word) in BUDGET for word in words)
 
 

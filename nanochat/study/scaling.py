@@ -124,6 +124,9 @@ class ScalingSpec(CompareSpec):
                 design = timed(design, measured_times(study))
             design = laid_out(design, begins=begins_of(definition), seeds=definition.seeds, caps=caps)
             _check_levels(design)
+        elif self.hours is not None and design.sizes[0].seconds is None:
+            rule = f"study {definition.name} was begun without, and nobody measured how long its runs take"
+            raise spec_error("study.hours", self.hours, rule, "use study.flops, or choose another study.name")
         return study.over(replace(definition, design=design))
 
     def _check(self) -> None:

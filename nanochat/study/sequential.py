@@ -11,7 +11,7 @@ from nanochat.law.design import Design as Information
 from nanochat.law.design import Place, choose
 from nanochat.law.fit import fit
 from nanochat.law.hoffmann import Hoffmann
-from nanochat.study.design import Design, Unit, families
+from nanochat.study.design import Design, Size, Unit, families
 from nanochat.study.grid import Begins, Cell, start_of
 
 # Fits to few points leave residuals that are smaller than the noise; two runs are never told apart better than this.
@@ -32,12 +32,33 @@ def next_cell(
     """The cell that shrinks the variance of the answer most, among those of one arm that `left` pays for.
 
     cells: all that were chosen, whose places count · losses: of those whose results may be used · turn: arms take
-    turns. None where nothing is affordable. Raises `SpecError` where the law cannot be fitted.
+    turns; one of which no run is complete, or for which nothing is affordable, leaves it to the next. None where that
+    is so of all.
     """
     names = list(families(design))
-    sizes = families(design)[names[turn % len(names)]]
+    for name in (names[(turn + i) % len(names)] for i in range(len(names))):
+        chosen = _of_arm(design, families(design)[name], cells, losses, begins=begins, seed=seed, left=left, unit=unit)
+        if chosen:
+            return chosen
+    return None
+
+
+def _of_arm(
+    design: Design,
+    sizes: Sequence[Size],
+    cells: Sequence[Cell],
+    losses: Mapping[Cell, float],
+    *,
+    begins: Begins,
+    seed: int,
+    left: float,
+    unit: Unit,
+) -> Cell | None:
+    """The best next cell of an arm of these sizes."""
     arms = {size.arm for size in sizes}
     used = [(cell, loss) for cell, loss in losses.items() if cell.arm in arms]
+    if not used:
+        return None
     law, noise = _law(design, used)
     places = {}
     for size in sizes:
@@ -65,7 +86,7 @@ def _law(design: Design, used: Sequence[tuple[Cell, float]]) -> tuple[Hoffmann, 
     return law, max(spread, LEAST_NOISE)
 
 
-def _six(design: Design, sizes: Sequence) -> float:
+def _six(design: Design, sizes: Sequence[Size]) -> float:
     """The target as 6ND: what the same shape costs by that count. Small models cost more a token than 6N."""
     n = np.array([size.params for size in sizes], dtype=float)
     compute = measured(n, np.array([size.flops for size in sizes]), np.ones(len(sizes)))

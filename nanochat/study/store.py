@@ -25,6 +25,7 @@ from nanochat.study.comparing import Comparing
 from nanochat.study.definition import Definition
 from nanochat.study.journal import alone
 from nanochat.study.lease import Leases
+from nanochat.study.ledger import charge
 from nanochat.study.points import Points
 from nanochat.study.storage import Storage, backend, settle
 from nanochat.study.suggest import quiet_optuna
@@ -128,9 +129,10 @@ class Store:
         """Put every trial that failed, for a reason that need not repeat itself, up to be claimed once more."""
         with self.backend.exclusive():
             self._read()
-            failed = [trial for trial in self.book.trials() if trial.status in AGAIN and trial.number >= 0]
+            ended = [trial for trial in self.book.trials() if trial.status in AGAIN and trial.number >= 0]
+            failed = [trial for trial in ended if self.agenda.may_begin_again(trial)]
             for trial in failed:
-                self.begin(trial, owner="")
+                self.begin(replace(trial, seconds=charge(trial, "seconds")), owner="")
             self._read()
             return failed
 

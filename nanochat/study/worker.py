@@ -97,7 +97,7 @@ class Worker:
         try:
             spec = self.runs.of(trial)
         except SpecError as error:
-            job = Job(trial, key="", measures={}, sequences=1, micro=1)
+            job = Job(trial, key="", measures={}, sequences=1, micro=1, tokens=0)
             self._record(job, {"status": "failed", "reason": str(error)})
             return
         try:
@@ -139,6 +139,8 @@ class Worker:
             if child.tag.overdue():
                 child.tag.late = True
                 child.stop()
+            elif child.tag.hangs():
+                child.process.kill()
         self.watch.refresh()
 
     def _report(self, child: Child, tokens: int, bpb: float) -> None:
@@ -165,7 +167,8 @@ class Worker:
         elif message["kind"] == "refused":
             kind = SpecError if message["exit_code"] == SpecError.exit_code else MachineError
             reason = message["reason"]
-            self._refuse(job.trial, spec_error("", None, reason) if kind is SpecError else MachineError(reason))
+            error = spec_error("", None, reason) if kind is SpecError else MachineError(reason)
+            self._refuse(job.trial, error, **job.taken())
         elif message["status"] == "stopped":
             self._release(job.trial, **job.taken())
         elif self.policy.again(job.trial, message["status"]):
@@ -193,9 +196,9 @@ class Worker:
         else:
             self._record(job, {"status": "lost", "reason": f"{losses} times in a row {reason}", "key": job.key})
 
-    def _refuse(self, trial: Trial, error: SpecError | MachineError) -> None:
+    def _refuse(self, trial: Trial, error: SpecError | MachineError, **changed: Any) -> None:
         """What a run refuses to begin with concerns the user, not the table: stop, and say so."""
-        self._release(trial)
+        self._release(trial, **changed)
         self._end(error)
 
     def _release(self, trial: Trial, **changed: Any) -> None:

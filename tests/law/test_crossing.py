@@ -57,6 +57,15 @@ def test_laws_that_cross_do_so_where_they_are_equal() -> None:
     assert turned.first == "B" and turned.wins == pytest.approx(1 - clean.wins)
 
 
+def test_of_laws_that_cross_twice_the_last_crossing_is_told_with_who_is_better_below_it() -> None:
+    a = Hoffmann(E=1.0, A=10.0, B=10.0, alpha=0.2, beta=0.2)
+    b = Hoffmann(E=1.15, A=1.57e4, B=1.57e4, alpha=0.6, beta=0.6)
+    assert a.best(1e16) < b.best(1e16) and a.best(1e20) > b.best(1e20) and a.best(1e23) < b.best(1e23)
+    found = between(Arm(a, [a]), Arm(b, [b]))
+    assert found.compute is not None and found.compute.value > 1e20
+    assert found.more and found.first == "B"
+
+
 def test_a_law_that_is_worse_throughout_never_crosses() -> None:
     found = between(arm(TRUTH, noise=noise(0, size=1e-4)), arm(WORSE, noise=noise(1, size=1e-4)))
     assert found.compute is None and found.share == 0 and found.first == "A" and found.wins == 1

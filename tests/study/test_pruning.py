@@ -24,7 +24,7 @@ ASHA = {"_target_": "nanochat.pruner.asha.ASHASpec", "tokens": 10, "factor": 2}
 
 
 def job(trial: Trial) -> Job:
-    return Job(trial, key="k", measures={}, sequences=1, micro=1)
+    return Job(trial, key="k", measures={}, sequences=1, micro=1, tokens=0)
 
 
 @pytest.mark.parametrize("pruner", [MEDIAN, ASHA])

@@ -13,6 +13,7 @@ from nanochat.study.answer import rate_laws, shape_for
 from nanochat.study.compare import Outcome, Study, open_study, work_on
 from nanochat.study.design import families
 from nanochat.study.grid import first_cells
+from nanochat.study.join import join
 from nanochat.task.plan import study_table
 from tests.runs import SMALL, small_config
 from tests.study import targets
@@ -182,3 +183,16 @@ def test_a_run_that_takes_too_long_is_stopped_and_counts_in_full(tmp_path: Path)
     assert outcome.complete and late
     assert all(row["status"] == "timeout" and "seconds that were set aside" in row["reason"] for row in late)
     assert all(row["status"] == "complete" for row in points if not row["arm"].endswith("@ s"))
+
+
+def test_a_study_answers_for_another_target_and_is_tried_in_no_other_way(tmp_path: Path) -> None:
+    first = open_tiny(tmp_path)
+    join(first.folder, first.definition, others=[])
+    other = open_tiny(tmp_path, "study.target_flops=1e15")
+    found = join(other.folder, other.definition, others=[]).design
+    assert found is not None and found.answer_for == 1e15
+    assert (found.least, found.sizes) == (first.definition.design.least, first.definition.design.sizes)  # pyright: ignore[reportOptionalMemberAccess]
+    with pytest.raises(SpecError, match="lag: there 2, here 7"):
+        open_tiny(tmp_path, "study.lag=7")
+    with pytest.raises(SpecError, match=r"study\.hours.*was begun without"):
+        open_tiny(tmp_path, "study.flops=null", "study.hours=1")
