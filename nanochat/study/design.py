@@ -93,7 +93,21 @@ class Design:
 
     def laid_out(self) -> Mapping[str, Any]:
         """What two commands must have in common to be one study: the rules, not the budget, its grid or the times."""
-        kept = ("kind", "growth", "breadth", "guess", "transfer", "tuned", "step", "low", "high", "branches", "steps")
+        kept = (
+            "kind",
+            "levels",
+            "rates",
+            "growth",
+            "breadth",
+            "guess",
+            "transfer",
+            "tuned",
+            "step",
+            "low",
+            "high",
+            "branches",
+            "steps",
+        )
         sizes = [
             {key: value for key, value in asdict(s).items() if key not in ("seconds", "fixed")} for s in self.sizes
         ]

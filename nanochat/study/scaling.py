@@ -63,6 +63,10 @@ class ScalingSpec(CompareSpec):
     def read(self, overrides: Sequence[str], *, seed: int) -> Axes:
         """Arms at sizes; how a law is read is no matter of ropes and baselines."""
         self._check()
+        for text in overrides:
+            if typed_key(text) in ("sampler", "pruner"):
+                rule = "chooses its runs itself"
+                raise spec_error(typed_key(text), text.partition("=")[2], f"study=scaling {rule}", "leave it out")
         axes = read_axes(overrides, **{**self.typed, "space": ()}, seed=seed)
         rates = self._rates(axes)
         arms = [replace(arm, axes=()) for arm in axes.arms]
