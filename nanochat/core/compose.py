@@ -120,8 +120,10 @@ def forget_composed() -> None:
 
 def quoted(word: str) -> str:
     """A word of the command line for Hydra, in quotes where it would take `retry(2)` for a function of its own, or a
-    run's key that looks like one, as 12e4567890123456, for a number."""
+    run's key, or the beginning of one, that looks like a number, as 12e4567890123456, for one."""
     word = re.sub(r"^((?:start|task)\.run=)([0-9a-f]{16})$", r"\1'\2'", word)
+    if re.match(r"^task\.runs=\[[0-9a-f, ]+\]$", word):
+        return re.sub(r"([0-9a-f]+)(?=[, \]])", r"'\1'", word)
     return re.sub(r"^(\+*study\.on_failure=)(\w+\([^()]*\))$", r"\1'\2'", word)
 
 

@@ -32,6 +32,11 @@ SMOKE = (
     "study.trials=1",
 )
 SYNTHETIC = ("data=synthetic", "data.count=200", "data.length=16", "data.vocabulary=50")
+
+# A scaling study chooses sizes and lengths itself.
+LAWS = ("isoflop", "isoflop_entropy")
+CHOSEN = ("stop.", "model.")
+LAW = ("study.flops=1e12", "study.steps=8", "study.levels=2", "study.breadth=3", "lr.warmup=2", "eval.overlap=null")
 CORPUS = {
     "hn_titles": ("data.path=titles.txt", "tokenizer.vocab_size=300", "model.dim=256"),
     "linear_attention": (*SYNTHETIC, "model.depth=4"),
@@ -45,18 +50,20 @@ def test_an_experiment_runs_at_smoke_scale(tmp_path: Path, monkeypatch: pytest.M
     lines = [f"{'what a title may say '[i % 7 :]}{i} {i * i}" for i in range(400)]
     (tmp_path / "titles.txt").write_text("\n".join(lines))
     written = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())
-    brought = written["hydra"]["sweeper"]["params"]
+    brought = written.get("hydra", {}).get("sweeper", {}).get("params", {})
     one_size = ["study.scales=null"] if "scales" in written["study"] else []
-    words = [f"experiment={name}", *SMOKE, *CORPUS.get(name, SYNTHETIC), *one_size]
+    smoke = (*(word for word in SMOKE if not word.startswith(CHOSEN)), *LAW) if name in LAWS else SMOKE
+    words = [f"experiment={name}", *smoke, *CORPUS.get(name, SYNTHETIC), *one_size]
     words += [f"paths.multirun={tmp_path}/multirun", f"paths.experiments={tmp_path}/experiments"]
     config = compose(words)
     study = open_study(config, [*(f"{key}={value}" for key, value in brought.items()), *words])
     arms = study.definition.arms
     assert len(arms) >= 2
-    assert len(study.definition.seeds) >= 2
+    assert len(study.definition.seeds) >= 2 or name in LAWS
+    few = {"stop.tokens": 8 * 128} if name in LAWS else {}
     keys = set()
     for arm in arms:
-        spec = study.runs.spec(arm, params=study.definition.first[arm.name], seed=study.definition.seeds[0])
+        spec = study.runs.spec(arm, params={**study.definition.first[arm.name], **few}, seed=study.definition.seeds[0])
         result = execute(spec, settings=settings(config), control=Silent())
         assert result["status"] == "complete" and math.isfinite(result["test"]["bpb"]), result["reason"]
         keys.add(result["key"])

@@ -30,8 +30,8 @@ LAWS = {
 }
 
 STUDY = (
-    "study=scaling", "attention=gqa,mla", "lr=wsd", "lr.warmup=2", "lr.peak=1e-2", "study.flops=4e12",
-    "study.levels=4", "study.breadth=5", "study.steps=8", "study.name=made", "study.slots=2",
+    "study=scaling", "attention=gqa,mla", "lr=wsd", "lr.warmup=2", "lr.peak=1e-2", "model.aspect=16",
+    "study.flops=4e12", "study.levels=4", "study.breadth=5", "study.steps=8", "study.name=made", "study.slots=2",
 )  # fmt: skip
 
 
