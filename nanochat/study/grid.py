@@ -102,6 +102,11 @@ def tuned_sizes(design: Design, sizes: Sequence[Size]) -> list[Size]:
     return [lowest[i] for i in places]
 
 
+def all_tuned(design: Design) -> list[Size]:
+    """The same of all arms."""
+    return [size for sizes in families(design).values() for size in tuned_sizes(design, sizes)]
+
+
 def laid_out(design: Design, *, begins: Begins, seeds: Sequence[int], caps: Mapping[Unit, float]) -> Design:
     """The design with the largest lowest level whose first grid the caps pay for, each in its unit."""
 
@@ -129,7 +134,7 @@ def first_cells(
 def nominal(design: Design, *, begins: Begins, seeds: Sequence[int], unit: Unit) -> float:
     """What rates and first grid cost if the first guess holds, and, where later points are chosen one by one, a few of
     those."""
-    tuned = [size for sizes in families(design).values() for size in tuned_sizes(design, sizes)]
+    tuned = all_tuned(design)
     rates = sum(RATES * design.cost(size.arm, design.tokens(size.arm, 0), unit) for size in tuned)
     cells = first_cells(design, seeds=seeds)
     known = rates + sum(costs(design, cells, begins=begins, unit=unit).values())

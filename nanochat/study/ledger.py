@@ -62,8 +62,13 @@ def trained(result: Result, *, begins: int, ends: int) -> float:
 
 def room(trials: Iterable[Trial], budget: Budget, unit: Unit) -> float | None:
     """What a budget still has for new trials; None where it has no cap in that unit."""
-    cap = budget.flops if unit == "flops" else None if budget.hours is None else budget.hours * HOUR
-    return None if cap is None else cap - spent(trials, unit)
+    most = cap(budget, unit)
+    return None if most is None else most - spent(trials, unit)
+
+
+def cap(budget: Budget, unit: Unit) -> float | None:
+    """The most that a budget allows in that unit; None where it has no cap in it."""
+    return budget.flops if unit == "flops" else None if budget.hours is None else budget.hours * HOUR
 
 
 def affords(trials: Iterable[Trial], budget: Budget, cost: Cost) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from nanochat.study.book import Book
 from nanochat.study.budget import Budget
 from nanochat.study.definition import Definition
-from nanochat.study.design import HOUR, Design, Unit
+from nanochat.study.design import Design, Unit
 from nanochat.study.grid import Cell, begins_of, costs, first_cells, missing_sizes, row
-from nanochat.study.ledger import TOKENS, Cost, affords, longest, spent
+from nanochat.study.ledger import TOKENS, Cost, affords, cap, longest, spent
 from nanochat.study.sequential import next_cell
 from nanochat.study.trying import Trying
 
@@ -94,8 +94,8 @@ class Outline:
         if not self._over(cells[:seen]):
             return []
         unit: Unit = "flops" if budget.hours is None else "seconds"
-        cap = budget.flops if budget.hours is None else budget.hours * HOUR
-        assert cap is not None, "a scaling study has a budget"
+        most = cap(budget, unit)
+        assert most is not None, "a scaling study has a budget"
         rates = spent(itertools.chain(*self.book.tuning.values()), unit)
         chosen = next_cell(
             self.design,
@@ -103,7 +103,7 @@ class Outline:
             self._losses(cells[:seen]),
             begins=self.begins,
             seed=seeds[0],
-            left=cap - rates - sum(costs(self.design, cells, begins=self.begins, unit=unit).values()),
+            left=most - rates - sum(costs(self.design, cells, begins=self.begins, unit=unit).values()),
             unit=unit,
             turn=len(cells) - first,
         )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nanochat.study.definition import Definition
-from nanochat.study.design import Design, families
-from nanochat.study.grid import RATES, Cell, begins_of, costs, first_cells, tuned_sizes
+from nanochat.study.design import Design
+from nanochat.study.grid import RATES, Cell, all_tuned, begins_of, costs, first_cells
 from nanochat.study.plan import makespan
 
 
@@ -75,7 +75,7 @@ def plan_points(
     assert design is not None, "a scaling study"
     begins = begins_of(definition)
     cells = costs(design, first_cells(design, seeds=definition.seeds), begins=begins, unit="flops")
-    tuned = [size.arm for sizes in families(design).values() for size in tuned_sizes(design, sizes)]
+    tuned = [size.arm for size in all_tuned(design)]
     tries = [arm for arm in tuned for _ in range(math.ceil(RATES))]
     jobs = [(arm, float(design.tokens(arm, 0))) for arm in tries]
     jobs += [(cell.arm, flops / design.by_arm[cell.arm].flops) for cell, flops in cells.items()]

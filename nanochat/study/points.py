@@ -166,9 +166,9 @@ class Points(Agenda):
         complete = [trial for trial in trials if trial is not None and trial.result and trial.status == "complete"]
         if not complete:
             return None, 0
-        longest = max(complete, key=lambda trial: trial.params[TOKENS])
-        assert longest.result is not None
-        return longest.result["key"], self.outline.begins(cell.arm, longest.params[TOKENS])
+        trunk = max(complete, key=lambda trial: trial.params[TOKENS])
+        assert trunk.result is not None
+        return trunk.result["key"], self.outline.begins(cell.arm, trunk.params[TOKENS])
 
     def _cells(self) -> list[Cell]:
         return self.outline.cells(self.budget)

@@ -129,9 +129,14 @@ def tried_at(params: float, losses: Mapping[float, float]) -> Tried | None:
         # Beyond the last that did not diverge there is nothing to look for.
         end = (at == 0 and finite[0] == known[0]) or (at == len(finite) - 1 and finite[-1] == known[-1])
         return Tried(math.log(params), finite[at][0], edge=bool(end))
-    x, y = np.array(finite[at - 1 : at + 2]).T
+    return Tried(math.log(params), lowest_point(finite[at - 1 : at + 2]), edge=False)
+
+
+def lowest_point(three: Sequence[tuple[float, float]]) -> float:
+    """Where a parabola through three points has its lowest one; the middle point where it has none."""
+    x, y = np.array(three).T
     bend, slope, _ = np.polyfit(x - x[1], y, 2)
-    return Tried(math.log(params), float(x[1] - slope / (2 * bend)) if bend > 0 else float(x[1]), edge=False)
+    return float(x[1] - slope / (2 * bend)) if bend > 0 else float(x[1])
 
 
 def rate_law(design: Design, tried: Sequence[Tried], *, first: float) -> RateLaw:

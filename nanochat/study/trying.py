@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from nanochat.study.book import Book
 from nanochat.study.definition import Definition
 from nanochat.study.design import Design, Size, families
-from nanochat.study.grid import tuned_sizes
+from nanochat.study.grid import all_tuned
 from nanochat.study.ledger import TOKENS
-from nanochat.study.rates import FIRST_RATES, RateLaw, hopeless, loss_of, rate_laws, wanted_rates
+from nanochat.study.rates import FIRST_RATES, RateLaw, hopeless, loss_of, lowest_point, rate_laws, wanted_rates
 from nanochat.study.trial import Trial, new_trial
 
 PEAK = "lr.peak"
@@ -25,7 +23,7 @@ class Trying:
         assert definition.design is not None, "a scaling study"
         self.definition, self.book = definition, book
         self.design: Design = definition.design
-        self.sizes = [size for own in families(self.design).values() for size in tuned_sizes(self.design, own)]
+        self.sizes = all_tuned(self.design)
 
     def next(self) -> Trial | None:
         """The next rate to try, of the size that has come least far; None where none is wanted now."""
@@ -83,10 +81,8 @@ def _best_size(losses: Mapping[float, float]) -> float | None:
     """The number of parameters at the bottom of a parabola through three sizes, or the best of those tried."""
     if not losses:
         return None
-    known: list[tuple[float, float]] = sorted(losses.items())
+    known = sorted((math.log(params), loss) for params, loss in losses.items())
     at = min(range(len(known)), key=lambda i: known[i][1])
     if not 0 < at < len(known) - 1:
-        return known[at][0]
-    x, y = np.log([k[0] for k in known[at - 1 : at + 2]]), np.array([k[1] for k in known[at - 1 : at + 2]])
-    bend, slope, _ = np.polyfit(x - x[1], y, 2)
-    return float(math.exp(x[1] - slope / (2 * bend)))
+        return min(losses, key=lambda params: losses[params])
+    return math.exp(lowest_point(known[at - 1 : at + 2]))
