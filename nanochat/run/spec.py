@@ -141,6 +141,16 @@ class RunSpec(Spec):
         return self.tokens - (self.start.tokens or 0)
 
     @property
+    def flops(self) -> float:
+        """Training FLOPs of a resolved run, counted from scratch."""
+        return self.training_cost.flops * self.tokens
+
+    @property
+    def own_flops(self) -> float:
+        """Training FLOPs of a resolved run without those of the run that it continues."""
+        return self.training_cost.flops * self.own_tokens
+
+    @property
     def milestone(self) -> int | None:
         """Training tokens after which a resolved run keeps its state, for longer ones to go on from."""
         step = self.lr.decay_begins(self.steps)

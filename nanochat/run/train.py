@@ -189,14 +189,14 @@ def finish(
     with atomic_path(folder.model_file) as part:
         safetensors.torch.save_model(evaluate.module.model, str(part))
     share, epochs = sequences.covered(spec.tokens)
-    cost, training = spec.cost, spec.training_cost
+    cost = spec.cost
     return {
         "params": cost.params,
         "active_params": cost.active_params,
         "non_embedding_params": spec.architecture.non_embedding_params(vocab=spec.tokenizer.ids, context=spec.context),
-        "flops": training.flops * spec.tokens,
-        "flops_mfu": training.flops_mfu * spec.tokens,
-        "flops_spent": training.flops * spec.own_tokens,
+        "flops": spec.flops,
+        "flops_mfu": spec.training_cost.flops_mfu * spec.tokens,
+        "flops_spent": spec.own_flops,
         "state_bytes_per_token": cost.state_bytes,
         "test": summary(test),
         "valid": summary(valid),

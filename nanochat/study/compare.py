@@ -86,7 +86,7 @@ class CompareSpec(Spec):
         """The Spec as it is meant beside the study of its name that is there already."""
         return self
 
-    def laid_out(self, study: Study) -> Study:
+    def prepared(self, study: Study) -> Study:
         """The study with what has to be found out before it can be planned."""
         return study
 
@@ -219,7 +219,7 @@ def open_study(config: Mapping[str, Any], overrides: Sequence[str]) -> Study:
     runs.check()
     study = Study(definition, spec, how, runs, folder)
     if definition.design is not None:
-        return spec.laid_out(study)
+        return spec.prepared(study)
     check_searches(definition.arms, sampler=sampler, trials=spec.budget.trials)
     if spec.flops is not None:
         first = {name: plan.flops for name, plan in runs.plans().items()}

@@ -82,7 +82,7 @@ class Definition:
         arms = [{"name": arm["name"], "overrides": arm["overrides"]} for arm in data["arms"]]
         same = {key: data[key] for key in ("schema", "runs", "seeds", "tune_seed", "objectives")}
         # Where the study may end early, how it is read decides which runs there are.
-        design = {"design": self.design.laid_out()} if self.design else {}
+        design = {"design": self.design.identity()} if self.design else {}
         return {**same, "arms": arms, "reading": data["reading"] if self.reading.looks else None, **design}
 
     def search(self, arm: Arm) -> dict[str, Any]:

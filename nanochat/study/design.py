@@ -91,7 +91,7 @@ class Design:
         assert size.seconds is not None and size.fixed is not None, "times are measured where the budget is in hours"
         return size.seconds * tokens + size.fixed
 
-    def laid_out(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, Any]:
         """What two commands must have in common to be one study: the rules, not the budget, its grid or the times."""
         kept = (
             "kind",

@@ -107,7 +107,7 @@ def all_tuned(design: Design) -> list[Size]:
     return [size for sizes in families(design).values() for size in tuned_sizes(design, sizes)]
 
 
-def laid_out(design: Design, *, begins: Begins, seeds: Sequence[int], caps: Mapping[Unit, float]) -> Design:
+def with_levels(design: Design, *, begins: Begins, seeds: Sequence[int], caps: Mapping[Unit, float]) -> Design:
     """The design with the largest lowest level whose first grid the caps pay for, each in its unit."""
 
     def fits(exponent: float) -> bool:

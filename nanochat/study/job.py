@@ -119,8 +119,8 @@ def job_of(trial: Trial, spec: RunSpec, *, key: str, devices: int) -> Job:
         measures={
             "params": cost.params,
             "active_params": cost.active_params,
-            "flops": spec.training_cost.flops * spec.tokens,
-            "flops_spent": spec.training_cost.flops * spec.own_tokens,
+            "flops": spec.flops,
+            "flops_spent": spec.own_flops,
             "non_embedding_params": spec.architecture.non_embedding_params(
                 vocab=spec.tokenizer.ids, context=spec.context
             ),

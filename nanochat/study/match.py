@@ -22,7 +22,7 @@ from nanochat.study.solve import solve
 COSTS: dict[str, Callable[[RunSpec], float]] = {
     "params": lambda run: run.cost.params,
     "active_params": lambda run: run.cost.active_params,
-    "flops": lambda run: run.training_cost.flops * run.tokens,
+    "flops": lambda run: run.flops,
     "state_bytes": lambda run: run.cost.state_bytes,
 }
 

@@ -124,7 +124,7 @@ def plan_arm(
         seeds=seeds,
         done=done,
         tokens=run.own_tokens,
-        flops=run.own_tokens * run.training_cost.flops,
+        flops=run.own_flops,
         seconds=seconds,
         folder=4 * cost.params + documents * DOCUMENT_BYTES + rows * ROW_BYTES + FIXED_BYTES,
         checkpoint=memory.weights + memory.optimizer,

@@ -75,14 +75,14 @@ class Runs:
     def flops(self, arm: Arm, params: Mapping[str, Any]) -> float:
         """Training FLOPs of a run; those of the arm's first one for parameters that make none."""
         try:
-            return _flops(self.spec(arm, params=params, seed=self.definition.tune_seed))
+            return self.spec(arm, params=params, seed=self.definition.tune_seed).own_flops
         except SpecError:
             return self._plan(arm).flops
 
     def _plan(self, arm: Arm) -> Plan:
         spec = self.spec(arm, params=self.definition.first[arm.name], seed=self.definition.seeds[0])
         first = min(validation_steps(spec)) * spec.batch.tokens
-        return Plan(tokens=spec.tokens, first=first, flops=_flops(spec))
+        return Plan(tokens=spec.tokens, first=first, flops=spec.own_flops)
 
     def known(self, key: str) -> dict[str, Any] | None:
         """The result of a run that need not be run again. Raises `SpecError` if the code changed since."""
@@ -204,7 +204,3 @@ def _inside(interval: Interval, value: Any) -> float | int | None:
     if interval.integer:
         return int(value) if value == int(value) else None
     return float(value)
-
-
-def _flops(spec: RunSpec) -> float:
-    return spec.training_cost.flops * spec.own_tokens

@@ -18,7 +18,7 @@ from nanochat.study.calibrate import Unknown, calibrate
 from nanochat.study.compare import CompareSpec, Study
 from nanochat.study.definition import Definition
 from nanochat.study.design import HOUR, Design, Kind, Transfer, Unit, families, timed
-from nanochat.study.grid import FIRST_SHARE, LATER, around, begins_of, centre, laid_out
+from nanochat.study.grid import FIRST_SHARE, LATER, around, begins_of, centre, with_levels
 from nanochat.study.ledger import SLOWER
 from nanochat.study.runs import compose_arm
 from nanochat.study.scales import named
@@ -109,7 +109,7 @@ class ScalingSpec(CompareSpec):
         shapes = {a.scale: tuple(t for t in a.overrides if typed_key(t) in SHAPE) for a in stored.arms}
         return self.replace(sizes=shapes)
 
-    def laid_out(self, study: Study) -> Study:
+    def prepared(self, study: Study) -> Study:
         """The study with its lowest level: the largest with which the budget pays for the first grid.
 
         Raises `SpecError` where no size would have enough steps, or enough of them a level.
@@ -126,7 +126,7 @@ class ScalingSpec(CompareSpec):
             if self.hours is not None:
                 caps["seconds"] = self.hours * HOUR / SLOWER
                 design = timed(design, measured_times(study))
-            design = laid_out(design, begins=begins_of(definition), seeds=definition.seeds, caps=caps)
+            design = with_levels(design, begins=begins_of(definition), seeds=definition.seeds, caps=caps)
             _check_levels(design)
         elif self.hours is not None and design.sizes[0].seconds is None:
             rule = f"study {definition.name} was begun without, and nobody measured how long its runs take"

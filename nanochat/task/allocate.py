@@ -139,7 +139,7 @@ def _told(found: Allocation, c: float, *, counted: str) -> Table:
     grid.add_row("shape", f"{run.model.dim} wide, {run.model.depth} deep")
     grid.add_row(f"  {kind}", f"{found.params:,}")
     grid.add_row("  training tokens", f"{run.tokens:,} in {run.steps:,} steps of {run.batch.tokens:,}")
-    grid.add_row("  training FLOPs", f"{number(found.flops)}, counted exactly")
+    grid.add_row("  training FLOPs", f"{number(found.run.flops)}, counted exactly")
     grid.add_row("  loss", _with_ends(found.loss))
     grid.add_row("learning rate", f"{run.lr.peak:.4g}")
     grid.add_row("rate and batch", found.rate)

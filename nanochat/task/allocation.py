@@ -41,11 +41,6 @@ class Allocation:
     rate: str
     words: tuple[str, ...]
 
-    @property
-    def flops(self) -> float:
-        """Of the training, exactly counted."""
-        return self.run.tokens * self.run.training_cost.flops
-
 
 @dataclass(frozen=True)
 class Question:

@@ -104,7 +104,7 @@ def plan_study(study: Study, *, timed_from: float = 0.0) -> Plan | PointsPlan:
     unknown = {name: run for name, run in runs.items() if told[name] is None}
     done = Counter(row["arm"] for row in study.written_rows())
     seeds = study.seeds_wanted
-    flops = sum((study.tuning(a) + seeds) * _flops(runs[a.name]) for a in study.definition.arms)
+    flops = sum((study.tuning(a) + seeds) * runs[a.name].own_flops for a in study.definition.arms)
     timed = flops >= timed_from
     slots, paces = _timed(study, unknown if done.total() < study.total else {}, timed=timed)
     spec, root = study.spec, study.settings.paths.root
@@ -162,10 +162,6 @@ def _plan_points(study: Study, *, timed_from: float) -> PointsPlan:
 def _free(root: Path) -> int:
     """Bytes left on the disk that the runs are written to."""
     return shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free
-
-
-def _flops(run: RunSpec) -> float:
-    return run.own_tokens * run.training_cost.flops
 
 
 def _timed(study: Study, runs: Mapping[str, RunSpec], *, timed: bool) -> tuple[int, Mapping[str, Pace | Unknown]]:

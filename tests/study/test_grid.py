@@ -128,10 +128,10 @@ def test_a_design_is_the_same_in_plain_data() -> None:
 
 def test_budgets_and_times_are_no_part_of_what_a_study_is() -> None:
     small, large = designed(flops=1e14), designed(flops=1e15)
-    assert small.laid_out() == large.laid_out()
+    assert small.identity() == large.identity()
     changes = {"growth": 3.0, "breadth": 7, "guess": 40.0, "branches": False, "step": 1.5, "low": 1e-3, "steps": 99}
     for name, value in changes.items():
-        assert replace(small, **{name: value}).laid_out() != small.laid_out(), name
+        assert replace(small, **{name: value}).identity() != small.identity(), name
 
 
 def test_the_answer_is_ten_times_the_largest_level_where_none_is_named() -> None:

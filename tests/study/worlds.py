@@ -19,7 +19,7 @@ from nanochat.study.axes import Arm, Axis
 from nanochat.study.budget import Budget
 from nanochat.study.definition import Definition
 from nanochat.study.design import HOUR, Design, Kind, Size, Unit
-from nanochat.study.grid import begins_of, laid_out
+from nanochat.study.grid import begins_of, with_levels
 from nanochat.study.ledger import SLOWER
 from nanochat.study.store import Store
 from nanochat.study.trial import Trial
@@ -95,7 +95,7 @@ def scaling(
         caps["flops"] = flops
     if hours is not None:
         caps["seconds"] = hours * HOUR / SLOWER
-    design = laid_out(design, begins=begins_of(found), seeds=seeds, caps=caps)
+    design = with_levels(design, begins=begins_of(found), seeds=seeds, caps=caps)
     return Definition(**{**vars(found), "design": design})
 
 
