@@ -13,7 +13,8 @@ from plotly.colors import sample_colorscale
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 # An axis of more decades has a tick for each, one of fewer more.
 DECADES = 1.5
-
+# Decades below which values on a log axis count as one.
+SAME = 1e-6
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
 
@@ -36,6 +37,8 @@ def log_axis(figure: go.Figure, axis: Literal["x", "y"], values: Sequence[float]
     each = 1 if span > DECADES else "D2" if span > 0.5 else "D1" if span > 0.1 else None
     update = figure.update_xaxes if axis == "x" else figure.update_yaxes
     update(type="log", dtick=each, tickformat=form)
+    if values and span < SAME:  # Plotly finds no ticks between values that are all but the same
+        update(range=[math.log10(values[0]) - 0.05, math.log10(values[0]) + 0.05])
 
 
 def styled(figure: go.Figure, *, x: str, y: str, height: int = 380) -> go.Figure:

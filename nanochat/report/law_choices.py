@@ -29,6 +29,7 @@ def held_out_figure(record: Record) -> go.Figure:
             hovertemplate="%{text}, %{x:.3g} times further<br>%{y:+.2f}%<extra></extra>",
         )
     figure.add_hline(y=0, line={"color": "#888", "width": 1})
+    log_axis(figure, "x", [cut["ratio"] for cut in cuts])
     return styled(figure, x="times beyond what was fitted", y="off by, % of the loss", height=320)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from nanochat.law import recorded
+from nanochat.law.forms import of_shape
 from nanochat.report.figures import COLOURS, SYMBOLS, faint, log_axis, shades, styled
 from nanochat.report.planned import short
 
@@ -23,6 +24,9 @@ AXES = {
 }
 
 FLOPS = ".0e"
+
+# A legend of more levels hides the figure on a phone; pointing at a run tells its level too.
+MOST_LEVELS = 10
 
 
 def frontier_figure(records: Mapping[str, Record], *, unit: str = "loss", floor: float | None = None) -> go.Figure:
@@ -115,6 +119,8 @@ def isoflop_figure(record: Record, *, unit: str = "loss") -> go.Figure:
                 hovertemplate="%{text}<br>%{x:.4g} parameters<br>%{y:.4f}<extra></extra>",
             )
     log_axis(figure, "x", [row["n"] for row in record["rows"]])
+    if len(level_colours(record)) > MOST_LEVELS:
+        figure.update_traces(selector=_is_level, showlegend=False)
     return styled(figure, x=AXES["n"], y=unit, height=440)
 
 
@@ -133,6 +139,7 @@ def residuals_figure(record: Record, against: Literal["n", "d", "predicted"]) ->
             hovertemplate="%{text}<br>%{x:.4g}<br>%{y:+.2f}%<extra></extra>",
         )
     figure.add_hline(y=0, line={"color": "#888", "width": 1})
+    figure.update_layout(showlegend=False)  # the colours are those of the levels above
     if against != "predicted":
         log_axis(figure, "x", [row[against] for row in record["rows"]])
     return styled(figure, x=AXES[against], y="loss above the law, %", height=300)
@@ -172,12 +179,18 @@ def _bars(told: Mapping[str, float | None]) -> dict[str, Any] | None:
 
 
 def _law_at(record: Record, c: float, *, low: float, high: float) -> tuple[list[float], list[float]] | None:
-    """The law's losses at one compute, over the sizes that were run there."""
+    """The losses of a law of N and D at one compute, over the sizes that were run there."""
     if not record.get("law"):
         return None
     read = recorded.Record.of(record)
+    if not of_shape(type(read.law)):
+        return None
     n = np.geomspace(low, high, 40)
     return n.tolist(), np.asarray(read.law.loss(n, c / np.asarray(read.compute.per_token(n)))).tolist()
+
+
+def _is_level(trace: Any) -> bool:
+    return trace.legendgroup is not None
 
 
 def _isoflops(record: Record) -> list[Mapping[str, Any]]:
@@ -190,7 +203,10 @@ def _minimum(method: str) -> str:
 
 def _hover(row: Mapping[str, Any]) -> str:
     level = "" if row["level"] is None else f", level {row['level']}"
-    return f"{row['cluster']}{level}: {short(row['n'])} parameters, {short(row['d'])} tokens"
+    sizes = [
+        f"{short(row[key])} {what}" for key, what in (("n", "parameters"), ("d", "tokens")) if row[key] is not None
+    ]
+    return f"{row['cluster']}{level}" + (f": {', '.join(sizes)}" if sizes else "")
 
 
 def _computes(record: Record) -> Iterable[float]:

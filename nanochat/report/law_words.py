@@ -19,6 +19,9 @@ NAMES = {
     "loss": "loss there",
 }
 
+# Held-out cuts that are told, of many.
+CUTS = 6
+
 # Bounds of a fit keep what may vanish this far from nought.
 NOTHING = 1e-9
 
@@ -62,7 +65,7 @@ def numbers(record: Record) -> list[tuple[str, str, str, str]]:
     return found
 
 
-def answered(name: str, record: Record) -> str:
+def answered(name: str, record: Record, *, unit: str = "bits per byte") -> str:
     """What a law says of its target."""
     at, answers = f"{record['at']:.3g} FLOPs", record["answers"]
     if not answers:
@@ -71,21 +74,34 @@ def answered(name: str, record: Record) -> str:
     loss = with_span(answers["loss"], form=".4f")
     return (
         f"At {at} {name} is expected to be best with N* = {parts[0]} parameters and D* = {parts[1]} tokens, "
-        f"{parts[2]} a parameter: {loss} bits per byte."
+        f"{parts[2]} a parameter: {loss} {unit}."
     )
+
+
+def loss_there(record: Record) -> str:
+    """What a law without shapes says of its target."""
+    return f"At {record['at']:.3g} FLOPs a loss of {with_span(record['answers']['loss'], form='.4f')} is expected."
 
 
 def ahead(record: Record) -> str:
     """How well the law did beyond what it was fitted to, and how far its target lies."""
-    further = record["at"] / max(row["c"] for row in record["rows"])
-    lies = f"the target lies {further:.3g} times beyond the largest run"
+    lies = ""
+    if record["at"]:
+        further = record["at"] / max(row["c"] for row in record["rows"])
+        lies = f"; the target lies {further:.3g} times beyond the largest run"
     if not record["held_out"]:
-        return f"Too few runs to hold the largest budgets out, and {lies}."
+        why = "Too few runs to hold" if lies else "Without a compute for every run there is no holding"
+        return f"{why} the largest budgets out{lies}."
     furthest = record["held_out"][-1]
     return (
         f"Fitted without the largest budgets, the law was {furthest['error']:.2%} off on {furthest['rows']} runs up to "
-        f"{furthest['ratio']:.3g} times further in compute; {lies}."
+        f"{furthest['ratio']:.3g} times further in compute{lies}."
     )
+
+
+def few_cuts(cuts: Sequence[Told]) -> list[Told]:
+    """Held-out cuts evenly out of many, the nearest and the furthest among them: a line each is read."""
+    return [cuts[round(i * (len(cuts) - 1) / (CUTS - 1))] for i in range(CUTS)] if len(cuts) > CUTS else list(cuts)
 
 
 def disagreement(record: Record) -> str:
@@ -123,14 +139,17 @@ def findings(record: Record) -> list[str]:
 
 
 def refusals(record: Record) -> list[tuple[str, str, str]]:
-    """Method, compute and reason of each budget that has no minimum, or of a whole approach."""
-    methods: dict[tuple[str, str], list[str]] = {}
+    """Method, computes and reason of the budgets that have no minimum, or of a whole approach."""
+    found: dict[tuple[str, str], list[float]] = {}
     for each in record.get("approaches", ()):
         for one in each["refused"]:
-            methods.setdefault((f"{one['c']:.3g}", one["text"]), []).append(each["method"])
+            found.setdefault((each["method"], one["text"]), []).append(one["c"])
         if not each["a"] and each.get("missing"):
-            methods.setdefault(("", each["missing"]), []).append(each["method"])
-    return [(", ".join(found), compute, text) for (compute, text), found in methods.items()]
+            found.setdefault((each["method"], each["missing"]), [])
+    methods: dict[tuple[str, str], list[str]] = {}
+    for (method, text), computes in found.items():
+        methods.setdefault((_computes(computes), text), []).append(method)
+    return [(", ".join(own), computes, text) for (computes, text), own in methods.items()]
 
 
 def fitted(record: Record) -> Iterator[tuple[str, str]]:
@@ -151,17 +170,35 @@ def fitted(record: Record) -> Iterator[tuple[str, str]]:
     how = record["interval"]
     drawn = f"{how['level']:.0%}, {how['method']}: {how['count']} times from {how['clusters']} clusters"
     yield "intervals", f"{drawn}; beside them by profile likelihood"
-    off = "; ".join(f"{e['error']:.2%} on {e['rows']} rows, {e['ratio']:.3g} times further" for e in record["held_out"])
+    cuts = few_cuts(record["held_out"])
+    off = "; ".join(f"{cut['error']:.2%} on {cut['rows']} rows, {cut['ratio']:.3g} times further" for cut in cuts)
     yield "held out", off or "too few rows to leave the largest budgets out"
 
 
 def covers(record: Record, entropy: float) -> str:
     """Whether the interval of E holds the corpus's entropy."""
     told = record["told"].get("E")
+    known = f"The corpus has an entropy of {entropy:.4f} bits per byte"
     if not told or told["low"] is None or told["high"] is None:
-        return f"The corpus has an entropy of {entropy:.4f} bits per byte; E has no interval to hold against it."
-    word = "covers" if told["low"] <= entropy <= told["high"] else "does not cover"
-    return f"The corpus has an entropy of {entropy:.4f} bits per byte: the interval of E, {with_span(told)}, {word} it."
+        return f"{known}; E has no interval to hold against it."
+    both = [_covering("by runs drawn again", told["low"], told["high"], entropy)]
+    if profile := told.get("profile"):
+        both.append(_covering("by profile", profile[0], profile[1], entropy))
+    return f"{known}. E is {told['value']:.4f}: {'; '.join(both)}."
+
+
+def _covering(how: str, low: float | None, high: float | None, value: float) -> str:
+    """Whether an interval, open where an end is None, holds a value."""
+    holds = (low is None or low <= value) and (high is None or value <= high)
+    ends = " to ".join("open" if end is None else f"{end:.4f}" for end in (low, high))
+    return f"{ends} {how} {'covers it' if holds else 'does not cover it'}"
+
+
+def _computes(computes: Sequence[float]) -> str:
+    """`1.2e+18`, or how many there are and between which they lie."""
+    if len(computes) <= 3:
+        return ", ".join(f"{c:.3g}" for c in computes)
+    return f"{len(computes)} from {min(computes):.3g} to {max(computes):.3g}"
 
 
 def _in(value: float | None, form: str | None) -> str:

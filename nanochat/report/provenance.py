@@ -56,17 +56,23 @@ def configs(frame: Frame) -> list[tuple[str, list[tuple[str, str]], str]]:
     ]
 
 
-def _origin(origin: Mapping[str, Any], *, runs: str) -> list[tuple[str, str]]:
+def made_by(origin: Mapping[str, Any], *, of: str = "") -> list[tuple[str, str]]:
+    """Code, machine and packages that something was made by; `of`: what."""
     changed = " with local changes" if origin["local_changes"] else ""
-    machine, trainer = origin["machine"], origin["trainer"]
+    machine = origin["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in origin["packages"].items() if version)
-    trained = f"{trainer['device']}, {trainer['precision']}, {trainer['threads']} threads"
     return [
-        ("code", f"revision {origin['revision'] or 'unknown'}{changed}, of {origin['runs']} {runs}"),
+        ("code", f"revision {origin['revision'] or 'unknown'}{changed}{of}"),
         ("machine", f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"),
-        ("trained on", trained + (", compiled" if trainer["compile"] else "")),
         ("packages", f"Python {origin['python']}, {packages}"),
     ]
+
+
+def _origin(origin: Mapping[str, Any], *, runs: str) -> list[tuple[str, str]]:
+    trainer = origin["trainer"]
+    trained = f"{trainer['device']}, {trainer['precision']}, {trainer['threads']} threads"
+    code, machine, packages = made_by(origin, of=f", of {origin['runs']} {runs}")
+    return [code, machine, ("trained on", trained + (", compiled" if trainer["compile"] else "")), packages]
 
 
 def _differs(first: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from nanochat.law.fit import Options
 from nanochat.law.forms import FORMS, of_shape
 from nanochat.law.record import tell
 from nanochat.law.table import Points, Where, read_points, read_table
+from nanochat.report.law_page import write_law_page
 from nanochat.run.spec import settings
 from nanochat.study import table
 from nanochat.study.definition import read_definition
@@ -31,7 +32,7 @@ SIGNED = ("s2",)
 
 
 class LawSpec(StudyTaskSpec):
-    """Fit a law to a CSV table of runs, or to the results of `study.name`; write all that is known of it as JSON."""
+    """Fit a law to a CSV table of runs, or to the results of `study.name`; write it as JSON and as a page."""
 
     form: Literal["hoffmann", "kaplan", "repeated", "annealing", "clark", "compute_only", "accuracy"]
     data: str | None
@@ -52,6 +53,7 @@ class LawSpec(StudyTaskSpec):
     resamples: Annotated[Int, Field(ge=40)]
     seed: Int
     out: str | None
+    page: str | None
 
     def attend(self, config: Mapping[str, Any], words: Sequence[str]) -> int:
         folder = None if self.data else find(config)
@@ -74,10 +76,14 @@ class LawSpec(StudyTaskSpec):
         about = {"file": str(path), "sha256": sha256_file(path), "options": dump(self), **provenance()}
         name = f"{hash_of([about['sha256'], about['options']])}.json"
         out = Path(self.out).expanduser() if self.out else settings(config).paths.root / "laws" / name
-        write_json(out, {**record, "provenance": about})
+        told = {**record, "provenance": about}
+        write_json(out, told)
+        page = Path(self.page).expanduser() if self.page else out.with_suffix(".html")
+        write_law_page(told, page)
         console = Console(highlight=False)
         show(record, console)
         console.print(f"law: {out}", soft_wrap=True)
+        console.print(f"page: {page}", soft_wrap=True)
         return 0
 
     @property

@@ -9,10 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-NAMES = {"a": "a, of N* ∝ C^a", "params": "N*", "tokens": "D*", "tokens_per_param": "D*/N*", "loss": "loss there"}
+from nanochat.report.law_words import few_cuts
 
-# Held-out cuts that are shown, of many.
-CUTS = 6
+NAMES = {"a": "a, of N* ∝ C^a", "params": "N*", "tokens": "D*", "tokens_per_param": "D*/N*", "loss": "loss there"}
 
 Told = Mapping[str, Any]
 
@@ -110,8 +109,7 @@ def _held_out(cuts: Sequence[Told], console: Console) -> None:
     if not cuts:
         console.print("held out: too few runs to leave the largest budgets out")
         return
-    few = np.unique(np.linspace(0, len(cuts) - 1, CUTS).astype(int)) if len(cuts) > CUTS else range(len(cuts))
     console.print("held out: fitted without the largest budgets, on those it is")
-    for cut in (cuts[int(i)] for i in few):
+    for cut in few_cuts(cuts):
         rows = f"{cut['rows']} row{'s' if cut['rows'] > 1 else ''}"
         console.print(f"  {cut['error']:.2%} off ({cut['bias']:+.2%}), {cut['ratio']:.1f} times further, {rows}")

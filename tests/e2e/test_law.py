@@ -19,6 +19,7 @@ from nanochat.law.record import tell
 from nanochat.law.repeated import Repeated
 from nanochat.law.table import Points
 from nanochat.study.definition import plain
+from tests.pages import PHONE, needs_chromium, opened
 from tests.runs import SMALL
 from tests.study.definitions import definition
 
@@ -50,7 +51,7 @@ def law(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def narrow(out: str) -> bool:
     """All but paths and commands, which are to be copied, fits 80 columns."""
-    return all(len(line) <= 80 for line in out.splitlines() if not line.startswith(("law: ", "python ")))
+    return all(len(line) <= 80 for line in out.splitlines() if not line.startswith(("law: ", "page: ", "python ")))
 
 
 STEPS = np.geomspace(1, 50, 24)
@@ -84,11 +85,27 @@ def test_other_forms_read_columns_of_their_own(
     common = ["task=law", f"task.form={form}", "task.data=runs.csv", "task.out=law.json", "task.resamples=40"]
     said = program(*common, *words, base=())
     assert said.code == 0 and narrow(said.out), said.err
+    page = (tmp_path / "law.html").read_text()
+    assert "runs.csv" in page and "Residuals" in page
     said = program("task=predict", "task.law=law.json", *value[0].split(), base=())
     assert said.code == 0 and f"{value[1]:.4g}" in said.out, said.out
     said = program(*common, *words, "task.s2=rest" if form == "annealing" else "task.unique=seen", base=())
     assert said.code == 2 and "has no such column" in said.err
     assert said.err.startswith("task.s2=rest" if form == "annealing" else "task.unique=seen")
+
+
+@needs_chromium
+def test_the_law_of_a_table_has_a_page(program, tmp_path: Path) -> None:
+    table(tmp_path / "runs.csv", params=N, tokens=D, loss=LOSS)
+    said = program("task=law", "task.data=runs.csv", "task.out=out/law.json", "task.resamples=40", base=())
+    assert said.code == 0 and "page: out/law.html" in said.out, said.err
+    told = json.loads((tmp_path / "out" / "law.json").read_text())
+    with opened(tmp_path / "out" / "law.html", size=PHONE) as there:
+        assert there.errors == [] and there.requested == [] and there.overflow == 0
+        assert there.figures == there.page.locator(".plotly-graph-div").count() > 8
+        text = there.page.inner_text("body")
+    assert f"{told['law']['E']:.4g}" in text and told["provenance"]["sha256"] in text
+    assert "bits per byte" not in text, "the unit of a table's loss is not known"
 
 
 def test_losses_and_best_shapes_are_predicted(program, law: Path) -> None:
