@@ -33,8 +33,8 @@ from nanochat.study.trial import Result, Trial, begun, trial_of
 
 NO_ROOM = {"status": "skipped", "reason": "the budget has no room for another attempt", "elapsed": 0.0}
 
-# Ends that another attempt may not repeat.
-AGAIN = ("failed", "oom", "lost")
+# Ends that another attempt may not repeat; how long a run takes depends on what else its machine does.
+AGAIN = ("failed", "oom", "lost", "timeout")
 
 
 class Store:
@@ -68,7 +68,7 @@ class Store:
             self._read()
 
     def grow(self, budget: Budget) -> None:
-        """Set the budget; the number of trials never shrinks."""
+        """Set the budget; the number of trials never shrinks. What the one before had no room for is put up again."""
         with self.backend.exclusive():
             self._read()
             larger = replace(budget, trials=max(budget.trials, self.budget.trials))
@@ -77,6 +77,7 @@ class Store:
                 self.storage.write("confirmed_flops", confirmed)
                 self.storage.write("budget", larger.data())
                 self._read()
+                self._put_up([trial for trial in self.book.trials() if trial.result == NO_ROOM])
 
     def claim(self) -> Trial | None:
         """Take over the next trial whose dependencies are met; None if there is none now.
@@ -129,12 +130,7 @@ class Store:
         """Put every trial that failed, for a reason that need not repeat itself, up to be claimed once more."""
         with self.backend.exclusive():
             self._read()
-            ended = [trial for trial in self.book.trials() if trial.status in AGAIN and trial.number >= 0]
-            failed = [trial for trial in ended if self.agenda.may_begin_again(trial)]
-            for trial in failed:
-                self.begin(replace(trial, seconds=charge(trial, "seconds")), owner="")
-            self._read()
-            return failed
+            return self._put_up([trial for trial in self.book.trials() if trial.status in AGAIN])
 
     def trials(self) -> list[Trial]:
         """Every trial that counts, in the order of the table, as last read."""
@@ -174,6 +170,14 @@ class Store:
         """Note something on the study as a whole, with the lock held."""
         self.storage.write(name, value)
         self.noted = {**self.noted, name: value}
+
+    def _put_up(self, ended: Sequence[Trial]) -> list[Trial]:
+        """Put up trials that ended to be claimed once more, but those from which something followed already."""
+        again = [trial for trial in ended if trial.number >= 0 and self.agenda.may_begin_again(trial)]
+        for trial in again:
+            self.begin(replace(trial, result=None, values=None, seconds=charge(trial, "seconds")), owner="")
+        self._read()
+        return again
 
     def _read(self) -> None:
         for name, stored in self.storage.read():

@@ -12,6 +12,7 @@ import pytest
 from nanochat.law.fit import fit
 from nanochat.law.hoffmann import Hoffmann
 from nanochat.study.budget import Budget
+from nanochat.study.design import HOUR
 from nanochat.study.grid import first_cells
 from nanochat.study.store import Store
 from nanochat.study.trial import Trial
@@ -146,6 +147,28 @@ def test_a_larger_budget_adds_to_a_study_and_changes_nothing_of_it(tmp_path: Pat
         after = simulate(tmp_path / kind, world, budget=Budget(flops=2e14))
         assert set(map(repr, before)) < set(map(repr, seen(after)))
         assert world.flops <= 2e14
+
+
+def test_what_hours_cut_off_is_run_when_there_are_more(tmp_path: Path) -> None:
+    """No room for a second attempt, or stopped for taking too long: neither is the end of a point."""
+    study = scaling(flops=None, hours=1.0, levels=2)
+    world = World(study, law={"gqa": some_law(np.random.default_rng(3))}, seed=2, pace=0.6)
+    with working(tmp_path, study, budget=Budget(hours=1.0), known=plans(study)) as store:
+        while (trial := store.claim()) is not None and trial.phase != "point":
+            kept, _, _ = world.attempt(trial)
+            store.tell(trial, kept, values=(kept["test_bpb"],) if kept["status"] == "complete" else None)
+        assert trial is not None
+        store.release(trial, seconds=HOUR)
+        assert store.claim() is None and store.book.points[0].status == "skipped"
+        store.grow(Budget(hours=3.0))
+        world.run(store)
+        late = {number for number, point in store.book.points.items() if point.status == "timeout"}
+        assert late and store.book.points[0].status in ("complete", "timeout")
+        world.pace = 0.0
+        store.grow(Budget(hours=6.0))
+        store.begin_again()
+        world.run(store)
+        assert store.done() and all(point.status == "complete" for point in store.book.points.values())
 
 
 def test_an_arm_of_which_no_run_is_complete_takes_no_turn(tmp_path: Path) -> None:
