@@ -97,7 +97,7 @@ def tuned_sizes(design: Design, sizes: Sequence[Size]) -> list[Size]:
     if design.transfer == "none":
         return []
     lowest = around(design, sizes, 0, params=centre(design, 0))
-    count = 1 if design.transfer == "mup" else min(design.tuned, len(lowest))
+    count = min(1 if design.transfer == "mup" else design.tuned, len(lowest))
     places = [len(lowest) // 2] if count == 1 else np.linspace(0, len(lowest) - 1, count).round().astype(int)
     return [lowest[i] for i in places]
 

@@ -64,9 +64,8 @@ class ScalingSpec(CompareSpec):
         """Arms at sizes; how a law is read is no matter of ropes and baselines."""
         self._check()
         for text in overrides:
-            if typed_key(text) in ("sampler", "pruner"):
-                rule = "chooses its runs itself"
-                raise spec_error(typed_key(text), text.partition("=")[2], f"study=scaling {rule}", "leave it out")
+            if why := self._idle.get(typed_key(text)):
+                raise spec_error(typed_key(text), text.partition("=")[2], why, "leave it out")
         axes = read_axes(overrides, **{**self.typed, "space": ()}, seed=seed)
         rates = self._rates(axes)
         arms = [replace(arm, axes=()) for arm in axes.arms]
@@ -132,6 +131,19 @@ class ScalingSpec(CompareSpec):
             rule = f"study {definition.name} was begun without, and nobody measured how long its runs take"
             raise spec_error("study.hours", self.hours, rule, "use study.flops, or choose another study.name")
         return study.over(replace(definition, design=design))
+
+    @property
+    def _idle(self) -> dict[str, str]:
+        """Keys that would change nothing here, and why."""
+        found: dict[str, str] = dict.fromkeys(("sampler", "pruner"), "study=scaling chooses its runs itself")
+        if self.design == "isoflop":
+            found["study.lag"] = "is of study.design=sequential: the points of a grid are not chosen one by one"
+        if self.transfer == "mup":
+            found["study.tuned"] = "is one size with study.transfer=mup"
+        if self.transfer == "none":
+            for key in ("study.tuned", "study.trials", "study.step", "study.tune_seed"):
+                found[key] = "is of rates that are tried, and study.transfer=none tries none"
+        return found
 
     def _check(self) -> None:
         """Refuse what a scaling study does not have."""

@@ -37,10 +37,14 @@ TINY = (
     "study.name=tiny",
 )
 
+MUP = ("init=mup", "model.tied=false", "study.transfer=mup")
+
 
 def open_tiny(folder: Path, *overrides: str) -> Study:
     paths = (f"paths.multirun={folder}/multirun", f"paths.experiments={folder}/experiments")
-    keys = {word.partition("=")[0] for word in overrides}
+    """A small study as it is typed; `-key`: without that of TINY."""
+    keys = {word.partition("=")[0].removeprefix("-") for word in overrides}
+    overrides = tuple(word for word in overrides if not word.startswith("-"))
     typed = [*BASE, *paths, "study.slots=2", *(w for w in TINY if w.partition("=")[0] not in keys), *overrides]
     fixed = [override.text for override in parse_overrides(typed) if override.sweep is None]
     return open_study(small_config(folder, *fixed, base=()), typed)
@@ -165,6 +169,13 @@ def test_the_plan_tells_levels_savings_and_what_is_answered(tmp_path: Path, caps
         (("milestones=false",), "nothing to go on from"),
         (("grad_clip=interval(0.5,2)",), "searches lr.peak alone"),
         (("study.breadth=2",), "greater than or equal to 3"),
+        (("sampler=random",), "chooses its runs itself"),
+        (("study.lag=3",), "is of study.design=sequential"),
+        (("study.transfer=none",), "study.transfer=none tries none"),
+        (
+            ("init=mup", "model.tied=false", "study.transfer=mup", "study.tuned=2"),
+            "is one size with study.transfer=mup",
+        ),
     ],
 )
 def test_what_makes_no_scaling_study_is_refused(tmp_path: Path, typed: tuple[str, ...], said: str) -> None:
@@ -175,8 +186,21 @@ def test_what_makes_no_scaling_study_is_refused(tmp_path: Path, typed: tuple[str
 
 
 @pytest.mark.slow
+def test_mup_carries_the_rate_of_one_size_to_all(tmp_path: Path) -> None:
+    outcome = work_on(open_tiny(tmp_path, *MUP))
+    tuned, points = ([row for row in outcome.rows if row["phase"] == phase] for phase in ("tune", "point"))
+    assert outcome.complete and len({row["arm"] for row in tuned}) == 1 and len(tuned) >= 3
+    (law,) = rate_laws(outcome.study.definition, outcome.rows).values()
+    assert law.exponent == 0.0
+    assert len({row["arm"] for row in points}) >= 3
+    assert {row["lr.peak"] for row in points} == {law.rate(1)}
+    best = min(tuned, key=lambda row: row["valid_bpb"])
+    assert law.rate(1) == pytest.approx(best["lr.peak"], rel=1.0)
+
+
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_is_stopped_and_counts_in_full(tmp_path: Path) -> None:
-    study = open_tiny(tmp_path, "study.flops=null", "study.hours=0.012", "study.transfer=none")
+    study = open_tiny(tmp_path, "study.flops=null", "study.hours=0.012", "study.transfer=none", "-study.trials")
     outcome = work_on(study, target=targets.slow_when_small)
     points = [row for row in outcome.rows if row["phase"] == "point"]
     late = [row for row in points if row["arm"].endswith("@ s")]
