@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -110,11 +111,12 @@ class Scaling:
 
     @cached_property
     def rates(self) -> dict[str, RateLaw]:
-        """The learning rate by size of each arm; {} where none of the rates tried came to its end."""
-        try:
-            return rate_laws(self.frame.definition, self.frame.rows)
-        except MachineError:
-            return {}
+        """The learning rate by size of each arm, but those of which no rate that was tried came to its end."""
+        found = {}
+        for name in self.names:
+            with contextlib.suppress(MachineError):
+                found[name] = rate_laws(self.frame.definition, self.rows(name, "tune"))[name]
+        return found
 
     @cached_property
     def answers(self) -> dict[str, Mapping[str, Any]]:

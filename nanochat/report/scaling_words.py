@@ -50,8 +50,8 @@ def caveats(scaling: Scaling) -> list[str]:
         record = scaling.records.get(name)
         prefix = f"{name}: " if len(scaling.names) > 1 else ""
         found += [prefix + text for text in law.findings(record)] if record else []
-    if not scaling.rates:
-        found.append("No learning rate that was tried came to its end.")
+    if untold := [scaling.label(name) for name in scaling.names if name not in scaling.rates]:
+        found.append(f"No learning rate that was tried for {listed(untold)} came to its end.")
     edged = [size for name, rates in scaling.rates.items() for size in _edges(scaling, name, rates)]
     if edged:
         found.append(
@@ -110,8 +110,10 @@ def checklist(scaling: Scaling, name: str) -> Iterator[tuple[str, str]]:
 
 def _tuning(scaling: Scaling, name: str) -> str:
     design = scaling.design
-    if design.transfer == "none" or name not in scaling.rates:
+    if design.transfer == "none":
         return f"learning rate: {TRANSFER['none']}"
+    if name not in scaling.rates:
+        return "learning rate: none that was tried came to its end"
     rates = scaling.rates[name]
     grown = f" (N^{rates.exponent:.3f} ± {rates.exponent_sd:.3f})" if design.transfer == "law" else ""
     return (

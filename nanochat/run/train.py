@@ -65,35 +65,25 @@ def train(
     logged = logged_step(folder.state_file) if step else 0
     logger = settings.logger.open(folder.path, key=folder.key, step=logged, config=dump(spec), about=about)
     repeat(folder, control=control)
-
-    def validate() -> dict[str, float]:
-        if settings.samples:
-            folder.log(f"greedy sample: {evaluate.greedy(settings.samples)!r}")
-        return evaluate.valid()
-
     recorder = Record(
         logger=logger,
         control=control,
-        validate=validate,
+        validate=_validation(evaluate, folder=folder, samples=settings.samples),
         validate_at=validation_steps(spec),
         every=max(1, spec.steps // ROWS),
         steps=spec.steps,
         batch_tokens=spec.batch.tokens,
         epoch_tokens=sequences.epoch_tokens,
     )
+    checkpoint = Checkpoint(
+        folder.state_file,
+        keep=kept_states(spec, folder, settings=settings),
+        control=control,
+        seconds=settings.checkpoint,
+        ranks=ranks,
+    )
     # The guard comes first: what is not a number is neither logged nor saved.
-    callbacks = [
-        FirstBatch(decode=corpus.tokenizer.decode, write=folder.log),
-        Guard(),
-        recorder,
-        Checkpoint(
-            folder.state_file,
-            keep=kept_states(spec, folder, settings=settings),
-            control=control,
-            seconds=settings.checkpoint,
-            ranks=ranks,
-        ),
-    ]
+    callbacks = [FirstBatch(decode=corpus.tokenizer.decode, write=folder.log), Guard(), recorder, checkpoint]
     over = f", over {ranks.count} ranks" if ranks.count > 1 else ""
     folder.log(f"training from step {step} of {spec.steps} ({spec.tokens:,} tokens){over}")
     done = step
@@ -119,6 +109,17 @@ def train(
         logger.close()
     progress = _progress(spec, done, recorder)
     return {"status": "stopped", "reason": f"at {progress['tokens']:,} tokens", **progress}
+
+
+def _validation(evaluate: Evaluation, *, folder: RunFolder, samples: int) -> Callable[[], dict[str, float]]:
+    """A validation, with a sample before it where some are wanted."""
+
+    def validate() -> dict[str, float]:
+        if samples:
+            folder.log(f"greedy sample: {evaluate.greedy(samples)!r}")
+        return evaluate.valid()
+
+    return validate
 
 
 def _progress(spec: RunSpec, steps: int, recorder: Record) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nanochat.study.definition import Definition
 from nanochat.study.design import families
 from nanochat.study.sizes import STEP_OF_WIDTH, in_proportion, of_width
 
-# The names of a ladder's sizes; others were named by hand.
+# The names of a ladder's sizes, which are of one proportion; others were named by hand.
 LADDER = re.compile(r"\d+x\d+")
 
 
@@ -48,10 +48,12 @@ def shape_for(definition: Definition, arm: str, params: float) -> Shape:
     design = definition.design
     assert design is not None, "a scaling study"
     sizes = families(design)[arm]
-    if not all(LADDER.fullmatch(definition.arm(size.arm).scale) for size in sizes):
+    runs = {size.arm: _run(definition, size.arm) for size in sizes}
+    run = runs[sizes[-1].arm]
+    scales = [definition.arm(size.arm).scale for size in sizes]
+    if not all(map(LADDER.fullmatch, scales)) or not all(in_proportion(run, each) for each in runs.values()):
         nearest = min(sizes, key=lambda size: abs(math.log(size.params / params)))
         return Shape(definition.arm(nearest.arm).overrides, nearest.params, nearest.flops)
-    run = load({k: v for k, v in definition.runs[sizes[-1].arm].items() if k != "texts"}, RunSpec)
     found = None
     for dim in range(STEP_OF_WIDTH, 2**16, STEP_OF_WIDTH):
         overrides, model = of_width(run, dim)
@@ -64,3 +66,7 @@ def shape_for(definition: Definition, arm: str, params: float) -> Shape:
             break
     assert found is not None, "the study's own sizes are shapes"
     return found
+
+
+def _run(definition: Definition, arm: str) -> RunSpec:
+    return load({key: value for key, value in definition.runs[arm].items() if key != "texts"}, RunSpec)

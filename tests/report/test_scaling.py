@@ -157,8 +157,16 @@ def test_nothing_complete_is_said_too(what, tmp_path):
     found = write_report(noted(tmp_path, what, [failed(row, "oom") for row in rows(what)]))
     assert isinstance(found, Scaling) and not (tmp_path / "experiments" / "made" / PICTURE).exists()
     assert scaling_words.verdict(found)[0] == "No law for gqa: no point is complete."
-    assert "No learning rate that was tried came to its end." in scaling_words.caveats(found)
+    assert "No learning rate that was tried for gqa and mla came to its end." in scaling_words.caveats(found)
     assert "no point is complete" in said(*so_far(found.frame))
+
+
+def test_an_arm_without_rates_leaves_the_other_its_own(what, told):
+    few = [failed(row, "oom") if row["phase"] == "tune" and alone(row["arm"]) == "mla" else row for row in rows(what)]
+    found = Scaling(Frame(what, few))
+    assert found.rates == {"gqa": told.rates["gqa"]}
+    assert "No learning rate that was tried for mla came to its end." in scaling_words.caveats(found)
+    assert dict(scaling_words.checklist(found, "mla"))["tuning"] == "learning rate: none that was tried came to its end"
 
 
 def test_a_stopped_study_shows_what_is_there(what):

@@ -142,6 +142,15 @@ def test_an_answer_is_one_of_the_sizes_that_were_named(done: tuple[Path, Outcome
     assert shape_for(definition, definition.arms[0].alone, 1e9).overrides == definition.arms[3].overrides
 
 
+def test_sizes_named_like_those_of_a_ladder_are_none_where_they_are_of_several_proportions(tmp_path: Path) -> None:
+    shapes = ((16, 1), (16, 2), (32, 1), (64, 1))
+    sizes = ",".join(f'{dim}x{depth}:["model.dim={dim}","model.depth={depth}"]' for dim, depth in shapes)
+    definition = open_tiny(tmp_path, f"study.sizes={{{sizes}}}").definition
+    arm = definition.arms[0]
+    params = {size.params for size in families(definition.design)[arm.alone]} if definition.design else set()
+    assert {shape_for(definition, arm.alone, n).params for n in (1.0, 1e4, 2e4, 1e9)} <= params
+
+
 def test_the_plan_tells_levels_savings_and_what_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
