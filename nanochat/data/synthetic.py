@@ -30,7 +30,9 @@ class SyntheticSpec(DataSpec):
     Every document starts in state 0 and every word, the last too, is followed by a space. So whoever knows the
     source knows its state after every word; words can be told apart in the text; and −log2 of the probability that a
     text of this source begins with the document is the sum over its words of −log2 p(word | state): exact for the
-    finite documents that are scored, with no allowance for an unknown start or an unfinished end.
+    finite documents that are scored, with no allowance for an unknown start or an unfinished end. A model that does not
+    count words loses a little more: after each it gives the document's end a chance of 1/length, −log2(1 − 1/length)
+    bits a word. Where it matters how near the entropy a model comes, documents must be long.
     """
 
     seed: Annotated[Whole, Field(ge=0)]
