@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 
 from nanochat.core.artifact import read_json, write_json
-from nanochat.study.compare import work_on
 from nanochat.study.trial import Trial
 from nanochat.study.watch import Watch
+from nanochat.study.work import work_on
 from tests.study import targets
 from tests.study.studies import open_small
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.core.artifact import write_json
-from nanochat.study.compare import work_on
 from nanochat.study.pool import Pool
 from nanochat.study.slots import open_slots
+from nanochat.study.work import work_on
 from tests.study.studies import open_small
 
 SHORTEST, LONGEST = 1.0, 10.0

@@ -10,9 +10,10 @@ from rich.console import Console
 from nanochat.core.errors import MachineError
 from nanochat.core.progress import quiet
 from nanochat.study import cluster as jobs
-from nanochat.study.compare import Outcome, Study, outcome_of, prepare, store_of
+from nanochat.study.compare import Study
 from nanochat.study.lease import Leases
 from nanochat.study.store import Store
+from nanochat.study.work import Outcome, outcome_of, prepare, store_of
 
 
 def work_by_jobs(study: Study, *, cluster: str, launcher: Mapping[str, Any]) -> Outcome:

@@ -16,7 +16,7 @@ from nanochat.report.scaling import Scaling
 from nanochat.report.scaling_terminal import grid_tables, spent_line, view
 from nanochat.report.terminal import arms_tables, front_table
 from nanochat.report.write import write_report
-from nanochat.study.compare import Outcome
+from nanochat.study.work import Outcome
 
 
 def conclude(outcome: Outcome, *, console: Console) -> int:

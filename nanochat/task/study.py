@@ -11,8 +11,9 @@ from rich.console import Console
 from nanochat.core.spec import load
 from nanochat.report.state import State, details, overview
 from nanochat.run.spec import settings
-from nanochat.study.compare import CompareSpec, work_on
+from nanochat.study.compare import CompareSpec
 from nanochat.study.reopen import find, folders, look, reopen
+from nanochat.study.work import work_on
 from nanochat.task.base import StudyTaskSpec
 from nanochat.task.conclude import conclude
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from nanochat.core.errors import spec_error
 from nanochat.core.spec import option_of
 from nanochat.study.cluster import cluster_of
-from nanochat.study.compare import open_study, work_on
+from nanochat.study.compare import open_study
 from nanochat.study.jobs import work_by_jobs
+from nanochat.study.work import work_on
 from nanochat.task.base import StudyTaskSpec, validate
 from nanochat.task.conclude import conclude
 from nanochat.task.plan import plan_study, view_of

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from nanochat.study.compare import work_on
 from nanochat.study.reopen import reopen
+from nanochat.study.work import work_on
 from nanochat.task.base import StudyTaskSpec
 from nanochat.task.conclude import conclude
 

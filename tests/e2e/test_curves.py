@@ -17,8 +17,8 @@ import pytest
 
 from nanochat.core.compose import CONF
 from nanochat.run.execute import execute
-from nanochat.study.compare import prepare
 from nanochat.study.lease import Leases
+from nanochat.study.work import prepare
 from nanochat.trainer.control import Silent
 from run import main as program_main
 from tests.pages import PHONE, needs_chromium, opened

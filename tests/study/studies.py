@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from nanochat.core.compose import parse_overrides
-from nanochat.study.compare import Outcome, Study, open_study, work_on
+from nanochat.study.compare import Study, open_study
 from nanochat.study.pool import Target
 from nanochat.study.table import Row
+from nanochat.study.work import Outcome, work_on
 from tests.runs import SMALL, small_config
 
 

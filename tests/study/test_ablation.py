@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nanochat.core.errors import SpecError
-from nanochat.study.compare import Outcome
 from nanochat.study.reopen import reopen
 from nanochat.study.runs import Runs
 from nanochat.study.table import arm_results
+from nanochat.study.work import Outcome
 from tests.runs import small_config
 from tests.study import targets
 from tests.study.studies import command, open_small, run_study

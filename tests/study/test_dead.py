@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nanochat.run import child
-from nanochat.study.compare import Outcome
 from nanochat.study.dead import dead_knobs
+from nanochat.study.work import Outcome
 from tests.study.studies import run_study
 
 

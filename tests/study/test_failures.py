@@ -14,10 +14,10 @@ from rich.console import Console
 from nanochat.core.errors import MachineError, SpecError
 from nanochat.report.state import State, details
 from nanochat.study.budget import Budget
-from nanochat.study.compare import work_on
 from nanochat.study.failures import Policy, all_alike, halved
 from nanochat.study.reopen import look
 from nanochat.study.trial import Trial
+from nanochat.study.work import work_on
 from tests.study import targets
 from tests.study.definitions import definition, deserved
 from tests.study.stores import end, finish, seen, working

@@ -10,10 +10,11 @@ from nanochat.core.compose import parse_overrides
 from nanochat.core.errors import SpecError
 from nanochat.run.folder import RunFolder
 from nanochat.study.answer import rate_laws, shape_for
-from nanochat.study.compare import Outcome, Study, open_study, work_on
+from nanochat.study.compare import Study, open_study
 from nanochat.study.design import families
 from nanochat.study.grid import first_cells
 from nanochat.study.join import join
+from nanochat.study.work import Outcome, work_on
 from nanochat.task.plan import study_table
 from tests.runs import SMALL, small_config
 from tests.study import targets
