@@ -164,6 +164,7 @@ def test_nothing_complete_is_said_too(what, tmp_path):
 def test_an_arm_without_rates_leaves_the_other_its_own(what, told):
     few = [failed(row, "oom") if row["phase"] == "tune" and alone(row["arm"]) == "mla" else row for row in rows(what)]
     found = Scaling(Frame(what, few))
+    vars(found).update(told=told.told)
     assert found.rates == {"gqa": told.rates["gqa"]}
     assert "No learning rate that was tried for mla came to its end." in scaling_words.caveats(found)
     assert dict(scaling_words.checklist(found, "mla"))["tuning"] == "learning rate: none that was tried came to its end"

@@ -226,7 +226,7 @@ def test_a_study_answers_for_another_target_and_is_tried_in_no_other_way(tmp_pat
     found = join(other.folder, other.definition, others=[]).design
     assert found is not None and found.answer_for == 1e15
     assert (found.least, found.sizes) == (first.definition.design.least, first.definition.design.sizes)  # pyright: ignore[reportOptionalMemberAccess]
-    with pytest.raises(SpecError, match="lag: there 2, here 7"):
-        open_tiny(tmp_path, "study.lag=7")
+    with pytest.raises(SpecError, match=r"step: there 2\.0, here 3\.0"):
+        open_tiny(tmp_path, "study.step=3.0")
     with pytest.raises(SpecError, match=r"study\.hours.*was begun without"):
         open_tiny(tmp_path, "study.flops=null", "study.hours=1")

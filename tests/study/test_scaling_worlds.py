@@ -74,7 +74,7 @@ def test_no_budget_is_exceeded_in_two_hundred_studies(tmp_path: Path, part: int)
         check_budget(world, budget, simulate(tmp_path / str(seed), world, budget=budget, slots=1 + seed % 3))
 
 
-@pytest.mark.parametrize("kind", ["isoflop", "sequential"])
+@pytest.mark.parametrize("kind", ["isoflop", pytest.param("sequential", marks=pytest.mark.slow)])
 def test_the_answer_is_near_the_truth(tmp_path: Path, kind: str) -> None:
     regrets = []
     for seed in range(4):
@@ -94,7 +94,7 @@ def test_the_answer_is_near_the_truth(tmp_path: Path, kind: str) -> None:
     assert np.median(regrets) < 0.003, regrets
 
 
-@pytest.mark.parametrize("kind", ["isoflop", "sequential"])
+@pytest.mark.parametrize("kind", ["isoflop", pytest.param("sequential", marks=pytest.mark.slow)])
 def test_a_study_that_is_killed_again_and_again_has_the_same_table(tmp_path: Path, kind: str) -> None:
     def world() -> World:
         study = scaling(flops=3e13, kind=kind, levels=3)  # type: ignore[arg-type]
