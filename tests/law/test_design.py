@@ -97,6 +97,7 @@ def test_runs_chosen_one_after_another_beat_a_grid(answers) -> None:
     assert np.median([answer.loss for answer in answers["sequential"]]) < 0.005
 
 
+@pytest.mark.slow
 def test_no_planner_spends_more_than_its_budget(answers) -> None:
     for name, found in answers.items():
         assert all(0.9 * BUDGET < answer.spent <= BUDGET * (1 + 1e-9) for answer in found), name
