@@ -20,19 +20,14 @@ def write_law_page(record: Record, path: Path) -> None:
     """Render the law of a table to `path`, atomically; its provenance says which table."""
     about = record["provenance"]
     name = Path(about["file"]).name
-    of_shape = "params" in record["answers"]
     render(
         "law_alone.html.j2",
         path,
         filters={"cell": _cell},
         name=name,
-        verdict=[
-            *([words.answered("the model", record, unit="of loss")] if of_shape else []),
-            *([words.loss_there(record)] if record["answers"] and not of_shape else []),
-            words.ahead(record),
-        ],
+        verdict=list(_verdict(record)),
         findings=words.findings(record),
-        frontier=div(frontier_figure({name: record})) if of_shape else None,
+        frontier=div(frontier_figure({name: record})) if record["frontier"] else None,
         shown=shown(record),
         checklist=[*words.fitted(record), ("table", f"{about['file']}, sha256 {about['sha256']}"), *made_by(about)],
         columns=[key for key in record["rows"][0] if key != "level"],
@@ -62,6 +57,13 @@ def shown(record: Record, *, unit: str = "loss") -> dict[str, Any]:
         "sensitivity": [_choice(row) for row in record["sensitivity"]],
         "influences": div(influences_figure(record)) if record["influences"] else None,
     }
+
+
+def _verdict(record: Record) -> Iterator[str]:
+    if record["at"] is not None:
+        of_compute_alone = set(record["answers"]) == {"loss"}
+        yield words.loss_there(record) if of_compute_alone else words.answered("the model", record, unit="of loss")
+    yield words.ahead(record)
 
 
 def _cell(value: float | str | None) -> str:

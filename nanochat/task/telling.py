@@ -9,9 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nanochat.report.law_words import few_cuts
-
-NAMES = {"a": "a, of N* ∝ C^a", "params": "N*", "tokens": "D*", "tokens_per_param": "D*/N*", "loss": "loss there"}
+from nanochat.report.law_words import NAMES, few_cuts
 
 Told = Mapping[str, Any]
 

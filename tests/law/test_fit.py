@@ -139,8 +139,9 @@ def test_what_rows_cannot_tell_is_said() -> None:
     s1 = np.arange(1.0, 200.0)
     flat = fit(Annealing, {"s1": s1, "s2": 0 * s1}, 2.0 + s1**-0.5)
     assert flat.certificate.condition == SINGULAR
-    few = fit(Hoffmann, {name: column[:4] for name, column in INPUTS.items()}, EXACT[:4]).certificate
-    assert few.condition == SINGULAR or few.bounds, "four rows leave one of five numbers open, or push it to its bound"
+    # Of three rows: of four the fit is determined where a bound holds one of the five numbers.
+    few = fit(Hoffmann, {name: column[:3] for name, column in INPUTS.items()}, EXACT[:3])
+    assert few.certificate.condition == SINGULAR
     level = fit(Hoffmann, INPUTS, 2.0 + 1e-3 * np.random.default_rng(0).normal(size=len(N))).certificate
     assert level.bounds or level.condition > 1e5
 

@@ -42,8 +42,8 @@ MUP = ("init=mup", "model.tied=false", "study.transfer=mup")
 
 
 def open_tiny(folder: Path, *overrides: str) -> Study:
-    paths = (f"paths.multirun={folder}/multirun", f"paths.experiments={folder}/experiments")
     """A small study as it is typed; `-key`: without that of TINY."""
+    paths = (f"paths.multirun={folder}/multirun", f"paths.experiments={folder}/experiments")
     keys = {word.partition("=")[0].removeprefix("-") for word in overrides}
     overrides = tuple(word for word in overrides if not word.startswith("-"))
     typed = [*BASE, *paths, "study.slots=2", *(w for w in TINY if w.partition("=")[0] not in keys), *overrides]
@@ -182,10 +182,7 @@ def test_the_plan_tells_levels_savings_and_what_is_answered(tmp_path: Path, caps
         (("sampler=random",), "chooses its runs itself"),
         (("study.lag=3",), "is of study.design=sequential"),
         (("study.transfer=none",), "study.transfer=none tries none"),
-        (
-            ("init=mup", "model.tied=false", "study.transfer=mup", "study.tuned=2"),
-            "is one size with study.transfer=mup",
-        ),
+        ((*MUP, "study.tuned=2"), "is one size with study.transfer=mup"),
     ],
 )
 def test_what_makes_no_scaling_study_is_refused(tmp_path: Path, typed: tuple[str, ...], said: str) -> None:
@@ -205,7 +202,7 @@ def test_mup_carries_the_rate_of_one_size_to_all(tmp_path: Path) -> None:
     assert len({row["arm"] for row in points}) >= 3
     assert {row["lr.peak"] for row in points} == {law.rate(1)}
     best = min(tuned, key=lambda row: row["valid_bpb"])
-    assert law.rate(1) == pytest.approx(best["lr.peak"], rel=1.0)
+    assert best["lr.peak"] / 2 <= law.rate(1) <= best["lr.peak"] * 2, "within a step of the best one tried"
 
 
 @pytest.mark.slow
