@@ -16,10 +16,8 @@ from nanochat.run.evaluation import Evaluation
 from nanochat.run.execute import use_machine
 from nanochat.run.folder import RunFolder
 from nanochat.run.spec import RunSpec, Settings
-from nanochat.run.train import build_module, kept_states, unsharded, validation_steps
-from nanochat.trainer.callbacks.checkpoint import Checkpoint
+from nanochat.run.train import build_module, recording, saving, unsharded, validation
 from nanochat.trainer.callbacks.guard import Diverged, Guard
-from nanochat.trainer.callbacks.record import Record
 from nanochat.trainer.control import Silent
 from nanochat.trainer.fit import Batches, fit
 from nanochat.trainer.ranks import Ranks
@@ -69,28 +67,9 @@ def train_along(spec: RunSpec, ranks: Ranks, *, folder: RunFolder, settings: Set
     control = Silent()
     evaluate = Evaluation(spec, corpus, module, control=control)
 
-    def validate() -> dict[str, float]:
-        if settings.samples:
-            evaluate.greedy(settings.samples)
-        return evaluate.valid()
-
-    recorder = Record(
-        logger=Nowhere(),
-        control=control,
-        validate=validate,
-        validate_at=validation_steps(spec),
-        every=spec.steps,
-        steps=spec.steps,
-        batch_tokens=spec.batch.tokens,
-        epoch_tokens=sequences.epoch_tokens,
-    )
-    saver = Checkpoint(
-        folder.state_file,
-        keep=kept_states(spec, folder, settings=settings),
-        control=control,
-        seconds=settings.checkpoint,
-        ranks=ranks,
-    )
+    validate = validation(evaluate, samples=settings.samples)
+    recorder = recording(spec, sequences, logger=Nowhere(), control=control, validate=validate, every=spec.steps)
+    saver = saving(spec, folder, settings=settings, control=control, ranks=ranks)
     resume = folder.state_file if step else None
     done = fit(module, batches=batches, spec=spec.trainer, callbacks=[Guard(), recorder, saver], resume=resume)
     if done == spec.steps:

@@ -15,7 +15,7 @@ from nanochat.core.spec import dump
 from nanochat.data.corpus import Corpus, prepare
 from nanochat.data.sequences import Sequences
 from nanochat.eval.record import write_record
-from nanochat.logger.base import About
+from nanochat.logger.base import About, Logger
 from nanochat.run.crew import Crew
 from nanochat.run.evaluation import Evaluation, summary
 from nanochat.run.folder import RunFolder
@@ -65,23 +65,10 @@ def train(
     logged = logged_step(folder.state_file) if step else 0
     logger = settings.logger.open(folder.path, key=folder.key, step=logged, config=dump(spec), about=about)
     repeat(folder, control=control)
-    recorder = Record(
-        logger=logger,
-        control=control,
-        validate=_validation(evaluate, folder=folder, samples=settings.samples),
-        validate_at=validation_steps(spec),
-        every=max(1, spec.steps // ROWS),
-        steps=spec.steps,
-        batch_tokens=spec.batch.tokens,
-        epoch_tokens=sequences.epoch_tokens,
-    )
-    checkpoint = Checkpoint(
-        folder.state_file,
-        keep=kept_states(spec, folder, settings=settings),
-        control=control,
-        seconds=settings.checkpoint,
-        ranks=ranks,
-    )
+    validate = validation(evaluate, samples=settings.samples, log=folder.log)
+    every = max(1, spec.steps // ROWS)
+    recorder = recording(spec, sequences, logger=logger, control=control, validate=validate, every=every)
+    checkpoint = saving(spec, folder, settings=settings, control=control, ranks=ranks)
     # The guard comes first: what is not a number is neither logged nor saved.
     callbacks = [FirstBatch(decode=corpus.tokenizer.decode, write=folder.log), Guard(), recorder, checkpoint]
     over = f", over {ranks.count} ranks" if ranks.count > 1 else ""
@@ -111,15 +98,45 @@ def train(
     return {"status": "stopped", "reason": f"at {progress['tokens']:,} tokens", **progress}
 
 
-def _validation(evaluate: Evaluation, *, folder: RunFolder, samples: int) -> Callable[[], dict[str, float]]:
-    """A validation, with a sample before it where some are wanted."""
+def validation(
+    evaluate: Evaluation, *, samples: int, log: Callable[[str], None] = lambda _: None
+) -> Callable[[], dict[str, float]]:
+    """A validation, with a sample before it where some are wanted: every rank draws it, one logs it."""
 
     def validate() -> dict[str, float]:
         if samples:
-            folder.log(f"greedy sample: {evaluate.greedy(samples)!r}")
+            log(f"greedy sample: {evaluate.greedy(samples)!r}")
         return evaluate.valid()
 
     return validate
+
+
+def recording(
+    spec: RunSpec,
+    sequences: Sequences,
+    *,
+    logger: Logger,
+    control: Control,
+    validate: Callable[[], dict[str, float]],
+    every: int,
+) -> Record:
+    """What logs a row `every` so many steps, and validates when the spec says so."""
+    return Record(
+        logger=logger,
+        control=control,
+        validate=validate,
+        validate_at=validation_steps(spec),
+        every=every,
+        steps=spec.steps,
+        batch_tokens=spec.batch.tokens,
+        epoch_tokens=sequences.epoch_tokens,
+    )
+
+
+def saving(spec: RunSpec, folder: RunFolder, *, settings: Settings, control: Control, ranks: Ranks) -> Checkpoint:
+    """What keeps the state, for this run to go on from and, at milestones, for longer ones."""
+    keep = kept_states(spec, folder, settings=settings)
+    return Checkpoint(folder.state_file, keep=keep, control=control, seconds=settings.checkpoint, ranks=ranks)
 
 
 def _progress(spec: RunSpec, steps: int, recorder: Record) -> dict[str, Any]:
